@@ -1,0 +1,41 @@
+# Run from the repository's root; `make` alone lists the targets. Needs Python 3.10 to 3.14 and make, nothing else:
+# the first target to need .venv makes it. Another Python: `make PYTHON=python3.12 ...`.
+
+PYTHON ?= python3
+PY     := .venv/bin/python
+READY  := .venv/stamp
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help sim test lint bench build docs clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt tools/setup_env.py
+	@$(PYTHON) tools/setup_env.py
+
+sim: $(READY) ## simulate nodes against the real cloud end: NODE=nodes/greenhouse.toml NODES=2 DAYS=2 SEED=1
+	$(PY) -m host_sim run $(if $(NODE),--node $(NODE)) $(if $(NODES),--nodes $(NODES)) \
+		$(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED))
+
+test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
+	$(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## ruff, then pyright over the host's code and over the device's
+	$(PY) -m ruff check
+	$(PY) -m pyright
+	$(PY) -m pyright --project tools/pyright-device.json
+
+bench: $(READY) ## measure, into build/bench.json
+	$(PY) -m tools.bench
+
+build: $(READY) ## compile the device's code to build/mpy
+	$(PY) -m tools.build
+
+docs: $(READY) ## regenerate the pages that are made from code
+	$(PY) -m tools.settings_page
+
+clean: ## remove what was built and all caches (.venv stays)
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -path ./.git -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

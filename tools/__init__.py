@@ -1,0 +1,1 @@
+"""Host commands, each run as `python -m tools.<name>` from the repository's root."""
