@@ -1,0 +1,72 @@
+"""The transmit buffer: packets go in whole or not at all, bytes go out in attempts that never change.
+
+A TLS layer that answered "not now" may already hold the encrypted record of the bytes it was offered, and
+expects the very same bytes again; offering more loses data without a sound. So an attempt, once begun, keeps
+its place and its end until its last byte is taken; what is appended meanwhile belongs to the next one.
+"""
+
+
+class Outbox:
+    """A linear buffer of `size` bytes, made once.
+
+    0 <= head <= mark <= tail <= size. head..mark is the attempt under way (empty if none), mark..tail waits
+    behind it.
+    """
+
+    def __init__(self, size):
+        self.size = size
+        self._buf = bytearray(size)
+        self._mv = memoryview(self._buf)
+        self.clear()
+
+    def clear(self):
+        """Forgets everything."""
+        self._head = self._mark = self._tail = 0
+
+    def pending(self):
+        """Bytes not yet taken by the network."""
+        return self._tail - self._head
+
+    def reserve(self, n):
+        """Makes room for a packet of `n` bytes, to be filled by put() calls that follow at once; False if
+        there is none.
+        """
+        if self._head == self._mark and self._tail + n > self.size:
+            waiting = self._tail - self._head
+            self._mv[:waiting] = self._mv[self._head : self._tail]
+            self._head = self._mark = 0
+            self._tail = waiting
+        return self._tail + n <= self.size
+
+    def put(self, part):
+        """Appends a bytes-like object."""
+        end = self._tail + len(part)
+        self._mv[self._tail : end] = part
+        self._tail = end
+
+    def put_byte(self, value):
+        """Appends one byte."""
+        self._buf[self._tail] = value
+        self._tail += 1
+
+    def put_u16(self, value):
+        """Appends a u16, big-endian as MQTT has it."""
+        self.put_byte(value >> 8)
+        self.put_byte(value & 255)
+
+    def put_length(self, value):
+        """Appends a remaining length (section 2.2.3)."""
+        while value > 127:
+            self.put_byte(value & 127 | 128)
+            value >>= 7
+        self.put_byte(value)
+
+    def send(self, sock):
+        """Offers the attempt to `sock`, returns the bytes taken, 0 if none. Raises what `write` does."""
+        if self._head == self._mark:
+            self._mark = self._tail
+        taken = sock.write(self._buf, self._head, self._mark - self._head) or 0
+        self._head += taken
+        if self._head == self._tail:
+            self.clear()
+        return taken

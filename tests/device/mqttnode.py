@@ -1,0 +1,120 @@
+"""The client against a real broker; tests/host/test_mqtt_broker.py starts it in a VM: mqttnode.py ROLE PORT."""
+
+import asyncio
+import socket
+import sys
+import time
+
+import mqtt
+from mqtt.aio import wait
+
+MESSAGES = 200
+SIZE = 1000
+WINDOW = 8
+BUDGET_MS = 10000
+
+
+def _connect(name, port, password="secret", tx_size=4096):
+    client = mqtt.Client(name, tx_size=tx_size, answer_ms=2000)
+    client.connect(socket.getaddrinfo("127.0.0.1", port)[0][-1], user="node", password=password)
+    return client
+
+
+async def _run(client, done):
+    start = time.ticks_ms()
+    while not done():
+        if time.ticks_diff(time.ticks_ms(), start) > BUDGET_MS:
+            raise RuntimeError("not done in %d ms" % BUDGET_MS)
+        if not client.check_msg() and not done():
+            await wait(client, 1000)
+
+
+def _payload(number):
+    return b"%05d" % number * (SIZE // 5)
+
+
+async def round_trip(port):
+    """`far` sends back what `near` publishes, WINDOW under way at a time; every byte and the order are checked."""
+    near, far = _connect("near", port), _connect("far", port, tx_size=WINDOW * (SIZE + 50))
+    back = []
+
+    def send_back(topic, payload):
+        if not far.publish(b"v1/t/n/dn/x", payload):
+            raise RuntimeError("no room to send back")
+
+    def come_back(topic, payload):
+        if bytes(payload) != _payload(len(back)) or bytes(topic) != b"v1/t/n/dn/x":
+            raise RuntimeError("message %d came back as %s" % (len(back), bytes(payload)[:20]))
+        back.append(None)
+
+    far.set_callback(send_back)
+    near.set_callback(come_back)
+    far.subscribe(b"v1/t/n/up/+")
+    other = asyncio.create_task(_run(far, lambda: len(back) == MESSAGES))
+    while far.state != mqtt.UP or far._awaited:
+        await asyncio.sleep_ms(5)
+    near.subscribe(b"v1/t/n/dn/+")
+    await _run(near, lambda: near.state == mqtt.UP and not near._awaited)
+    start = time.ticks_ms()
+    sent = 0
+    while len(back) < MESSAGES:
+        while sent < MESSAGES and sent - len(back) < WINDOW and near.publish(b"v1/t/n/up/t", _payload(sent)):
+            sent += 1
+        heard = len(back)
+        await _run(near, lambda heard=heard: len(back) > heard)
+    print("round trips", len(back), "in ms", time.ticks_diff(time.ticks_ms(), start))
+    other.cancel()
+    near.disconnect()
+    far.disconnect()
+
+
+async def one_write(port):
+    """CONNECT, SUBSCRIBE and PUBLISHes leave in one write, and the broker acts upon all of them."""
+    client = _connect("one", port)
+    writes, heard = [], []
+    send = client._outbox.send
+
+    def counted(sock):
+        writes.append(send(sock))
+        return writes[-1]
+
+    client._outbox.send = counted
+    client.set_callback(lambda topic, payload: heard.append(bytes(payload)))
+    client.subscribe(b"v1/t/n/dn/+")
+    client.publish(b"v1/t/n/dn/x", b"birth")
+    client.publish(b"v1/t/n/dn/x", b"alert")
+    queued = client.pending()
+    await _run(client, lambda: len(heard) == 2)
+    if heard != [b"birth", b"alert"] or writes != [queued]:
+        raise RuntimeError("heard %s, writes %s" % (heard, writes))
+    client.disconnect()
+
+
+async def killed(port):
+    """Stays connected until the connection fails; the host kills the broker after `up`."""
+    client = _connect("victim", port)
+    await _run(client, lambda: client.state == mqtt.UP)
+    print("up")
+    await _fault(client)
+
+
+async def refused(port):
+    """A wrong password."""
+    await _fault(_connect("intruder", port, "wrong"))
+
+
+async def denied(port):
+    """A topic filter that the broker's permissions forbid."""
+    client = _connect("curious", port)
+    client.subscribe(b"v1/t/other/dn/+")
+    await _fault(client)
+
+
+async def _fault(client):
+    try:
+        await _run(client, lambda: False)
+    except mqtt.MqttError as error:
+        print("fault", error.what)
+
+
+asyncio.run(globals()[sys.argv[1]](int(sys.argv[2])))
