@@ -1,0 +1,178 @@
+"""The simulated chip's line to the supervisor, and its clock (README.md beside this folder).
+
+Runs inside the VM. `u...` names reach the unix port's own modules past the simulated ones.
+"""
+
+import uerrno
+import uselect
+import usocket
+import ustruct
+import utime
+
+HELLO, _, PROGRAM, ERASE, I2C, ADC, JOIN, RTC_MEMORY, RTC_SET, SLEEP, RESET, OPEN, CLOSED, WAIT, WAKE, REPL = range(16)
+
+_HEAD = 12
+_SMALL = 128
+_tx = bytearray(_HEAD + _SMALL)
+_tx_mv = memoryview(_tx)
+_rx = bytearray(8)
+_line = None
+_image = None
+_clock_file = None
+_clock = bytearray(32)
+_now = 0  # true simulated time while free-running, microseconds since 1970
+_paced = False
+
+
+def connect(path, name, image):
+    """Opens the line and the flash image; returns the answer to hello."""
+    global _line, _now, _image
+    _image = open(image, "rb")
+    _line = usocket.socket(usocket.AF_UNIX)
+    _line.connect(bytes([usocket.AF_UNIX, 0]) + path.encode())
+    _, answer = call(HELLO, 0, name.encode())
+    _now = ustruct.unpack_from("<Q", answer, 0)[0]
+    return answer
+
+
+def call(op, arg=0, payload=b"", into=None):
+    """One question and its answer: (status, bytes or the filled `into`). The chip's clock moves on by what it took."""
+    global _now
+    _send(op, arg, payload)
+    status, _, size, took = _receive()
+    if size == 0:
+        answer = b""
+    elif into is not None:
+        _line.readinto(into, size)
+        answer = into
+    else:
+        answer = _line.read(size)
+    if _paced:
+        if took >= 1000:
+            utime.sleep_us(took)
+    else:
+        _now += took
+    return status, answer
+
+
+def check(op, arg=0, payload=b"", into=None):
+    """`call` that raises OSError for a status other than 0."""
+    status, answer = call(op, arg, payload, into)
+    if status:
+        raise OSError(status)
+    return answer
+
+
+def read_flash(addr, mv):
+    """Reads straight from the image: reading changes nothing, and the line would cost more than all else in a wake."""
+    global _now
+    _image.seek(addr)
+    _image.readinto(mv)
+    # 40 MHz dual I/O is 10 bytes a microsecond, behind some 20 us of driver.
+    _now += 20 + len(mv) // 10
+
+
+def leave(op, arg, payload=b""):
+    """Says the last word of this boot; the supervisor ends the process, so this never returns."""
+    _send(op, arg, payload)
+    while True:
+        utime.sleep(60)
+
+
+def _send(op, arg, payload):
+    size = len(payload)
+    ustruct.pack_into("<BBHQ", _tx, 0, op, arg, size, now_us())
+    if size <= _SMALL:
+        _tx_mv[_HEAD : _HEAD + size] = payload
+        _line.write(_tx_mv[: _HEAD + size])
+    else:
+        _line.write(_tx_mv[:_HEAD])
+        _line.write(payload)
+
+
+def _receive():
+    _line.readinto(_rx)
+    return ustruct.unpack("<BBHI", _rx)
+
+
+def now_us():
+    """True simulated time, microseconds since 1970."""
+    global _now
+    if not _paced:
+        _now += 1
+        return _now
+    while True:
+        _clock_file.seek(0)
+        _clock_file.readinto(_clock)
+        version, sim, mono, rate = ustruct.unpack("<QqqQ", _clock)
+        if not version & 1:
+            break
+    return (sim + rate * (utime.ticks_us() * 1000 - mono)) // 1000
+
+
+def pace(clock_path):
+    """From here the clock is the supervisor's: a socket is open."""
+    global _paced, _clock_file
+    if _clock_file is None:
+        _clock_file = open(clock_path, "rb")
+    _paced = True
+
+
+def free():
+    """From here the clock is the VM's own again."""
+    global _paced, _now
+    if _paced:
+        now = now_us()
+        call(CLOSED)
+        _now = now
+        _paced = False
+
+
+def paced():
+    return _paced
+
+
+def sleep_us(us):
+    """The CPU waits."""
+    global _now
+    if _paced:
+        wait(uselect.poll(), now_us() + us)
+    else:
+        _now += us
+
+
+def wait(poller, until):
+    """Ready (object, event) pairs of a unix-port poller, at the latest at simulated microsecond `until` (None: no
+    limit).
+    """
+    ready = poller.poll(0)
+    if ready:
+        return ready
+    if until is None:
+        until = 0xFFFFFFFFFFFFFFF
+    now = now_us()
+    if until <= now:
+        return ready
+    _send(WAIT, 0, ustruct.pack("<Q", until))
+    poller.register(_line, uselect.POLLIN)
+    ready = poller.poll(min((until - now) // 1000 + 1, 1 << 30))
+    poller.unregister(_line)
+    moved = False
+    others = []
+    for entry in ready:
+        if entry[0] is _line:
+            moved = True
+        else:
+            others.append(entry)
+    if moved:
+        _receive()
+        return others or poller.poll(0)
+    _send(WAKE, 0, b"")
+    # The supervisor may have moved the clock just before it read this: then its answer to `wait` lies in front.
+    while _receive()[1] != WAKE:
+        pass
+    return others
+
+
+def unreachable():
+    raise OSError(uerrno.EHOSTUNREACH)

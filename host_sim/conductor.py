@@ -1,0 +1,106 @@
+"""Who may go on, and when: keeps contacts in order of simulated time (design: "Time in the simulation").
+
+A node with its radio off runs free, ahead of the shared clock. One that wants a socket waits here until the clock
+has come to its moment. While any node is connected the clock runs at the pace of real I/O; when all connected ones
+wait and their proxies have been quiet for QUIET_S, it jumps to the next moment anybody waits for. With nobody
+connected it stands still and jumps to the earliest node that wants a socket, once no node is running free any more.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from host_sim.clock import SimClock
+
+QUIET_S = 0.05
+
+
+class Conductor:
+    """`free`, `wanting`, `connected` and `parked` name nodes; times are simulated microseconds."""
+
+    def __init__(self, clock: SimClock) -> None:
+        self.clock = clock
+        self.free: set[str] = set()
+        self.wanting: dict[str, tuple[int, Callable[[], None]]] = {}
+        self.connected: dict[str, Callable[[], float]] = {}
+        self.parked: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def run_free(self, name: str) -> None:
+        """The node boots or has closed its sockets: nobody's clock waits for it, but none may overtake it."""
+        self.connected.pop(name, None)
+        self.parked.pop(name, None)
+        self.free.add(name)
+        self._step()
+
+    def leave(self, name: str) -> None:
+        """The node has ended."""
+        self.connected.pop(name, None)
+        self.parked.pop(name, None)
+        self.wanting.pop(name, None)
+        self.free.discard(name)
+        self._step()
+
+    def want(self, name: str, at: int, admit: Callable[[], None]) -> None:
+        """The node wants a socket at `at`; `admit` is called when the clock has come there."""
+        self.free.discard(name)
+        self.wanting[name] = (at, admit)
+        self._step()
+
+    def connect(self, name: str, busy_at: Callable[[], float]) -> None:
+        """The node has a socket; `busy_at` tells when bytes last passed its proxy (time.monotonic)."""
+        self.connected[name] = busy_at
+
+    def park(self, name: str, until: int, resume: Callable[[], None]) -> None:
+        """A connected node waits for its sockets, or for `until`."""
+        self.parked[name] = (until, resume)
+        self._step()
+
+    def unpark(self, name: str) -> None:
+        """The node's wait is over."""
+        self.parked.pop(name, None)
+
+    def _step(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.connected:
+            if self.clock.running:
+                self.clock.pause()
+            if self.free or not self.wanting:
+                return
+            first = min(at for at, _ in self.wanting.values())
+            self.clock.set(max(first, self.clock.now()), running=True)
+        now = self.clock.now()
+        for name in sorted(self.wanting, key=lambda n: self.wanting[n][0]):
+            at, admit = self.wanting[name]
+            if at <= now:
+                del self.wanting[name]
+                admit()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Looks again when the clock reaches the next wanting node, or when quiet has lasted long enough to jump."""
+        loop = asyncio.get_running_loop()
+        now = self.clock.now()
+        waits = [(at - now) / 1e6 for at, _ in self.wanting.values()]
+        if len(self.parked) == len(self.connected) and not self.free:
+            quiet = time.monotonic() - max((busy() for busy in self.connected.values()), default=0.0)
+            waits.append(QUIET_S - quiet)
+            if quiet >= QUIET_S:
+                self._jump()
+                return
+        if waits:
+            self._timer = loop.call_later(max(min(waits), 0.0005), self._step)
+
+    def _jump(self) -> None:
+        moments = [until for until, _ in self.parked.values()] + [at for at, _ in self.wanting.values()]
+        if not moments:
+            return
+        self.clock.set(max(min(moments), self.clock.now()), running=True)
+        now = self.clock.now()
+        for name, (until, resume) in list(self.parked.items()):
+            if until <= now:
+                del self.parked[name]
+                resume()
+        asyncio.get_running_loop().call_soon(self._step)

@@ -1,0 +1,30 @@
+"""Seeded `kill -9`: of a node's VM between two of its requests or in the middle of a flash operation, of ingest, of
+the broker.
+"""
+
+import random
+from dataclasses import dataclass
+
+REQUEST, FLASH, INGEST, BROKER = "request", "flash", "ingest", "broker"
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Not before `at_us` (simulated microseconds), after `count` more requests, flash operations or proxied chunks."""
+
+    at_us: int
+    what: str
+    node: str
+    count: int
+
+
+def plan(seed: int, count: int, nodes: list[str], start_us: int, end_us: int) -> list[Kill]:
+    """`count` kills in order of time; two in three hit a node, and half of those a flash operation."""
+    dice = random.Random(f"{seed} kills")
+    kills = []
+    for at in sorted(dice.randrange(start_us, end_us) for _ in range(count)):
+        what = dice.choice((REQUEST, FLASH, REQUEST, FLASH, INGEST, BROKER))
+        # A store-only wake makes about 10 requests and 1 flash operation; a contact a few more, and some 10 chunks.
+        reach = {REQUEST: 40, FLASH: 8, INGEST: 12, BROKER: 12}[what]
+        kills.append(Kill(at, what, dice.choice(nodes), dice.randrange(reach)))
+    return kills

@@ -1,0 +1,272 @@
+"""One simulation: cloud end, world, nodes; from power-on to the ledger."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from host_sim.clock import SimClock
+from host_sim.faults import kills
+from host_sim.faults.kills import Kill
+from host_sim.fleet import Fleet, Node, SimulationError
+from host_sim.hardware import chip as chips
+from host_sim.hardware.chip import Chip
+from host_sim.hardware.flash import Flash
+from host_sim.proxy import Proxy
+from host_sim.world import AnalogSensor, Bme280, ServedLog, World
+from tools import build
+from tools.nodefile import NodeFile
+
+ROOT = Path(__file__).resolve().parent.parent
+START_MS = 1_780_272_000_000  # 2026-06-01T00:00:00Z, the world's first midnight
+DAY_MS = 86_400_000
+READY_S = 15
+FLASH_SIZE = 4 << 20
+# boards/esp32/partitions.csv; type 1 is data.
+PARTITIONS = [
+    ("nvs", 1, 2, 0x9000, 0x6000),
+    ("phy_init", 1, 1, 0xF000, 0x1000),
+    ("factory", 0, 0, 0x10000, 0x1F0000),
+    ("ring", 1, 0x40, 0x200000, 0x100000),
+    ("vfs", 1, 0x81, 0x300000, 0x100000),
+]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. `kills` is how many times to kill -9 a node, ingest or the broker (`host_sim/faults/kills.py`)."""
+
+    node_file: NodeFile
+    count: int = 2
+    days: float = 2.0
+    seed: int = 1
+    kills: int = 0
+    folder: Path = ROOT / "build" / "sim"
+
+    @property
+    def end_ms(self) -> int:
+        """When the nodes stop waking, Unix milliseconds."""
+        return START_MS + int(self.days * DAY_MS)
+
+
+class CloudEnd:
+    """The cloud end as a black box: its public command, in a process of its own."""
+
+    def __init__(self, folder: Path, clock: Path) -> None:
+        self.data = folder / "cloud"
+        self._command = [sys.executable, "-m", "cloud"]
+        self._clock = clock
+        self._log = folder / "cloud.log"
+        self._process: subprocess.Popen[str] | None = None
+        self.ready: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Returns when it takes connections; SimulationError if it does not come up."""
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [*self._command, "serve", "--data", str(self.data), "--listen", "127.0.0.1:0"]
+                + ["--clock", f"file:{self._clock}"],
+                stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True,
+            )  # fmt: skip
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise SimulationError(f"cloud end did not start: {self._log.read_text().strip() or 'no word from it'}")
+        self.ready = json.loads(line)
+
+    @property
+    def mqtt(self) -> tuple[str, int]:
+        """Where its broker listens."""
+        host, _, port = self.ready["mqtt"].rpartition(":")
+        return host, int(port)
+
+    def pids(self) -> dict[str, int]:
+        """The processes as they are now: {"broker_pid": .., "ingest_pid": ..}."""
+        return json.loads((self.data / "run.json").read_text())
+
+    def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]]) -> None:
+        """Registers a node."""
+        self._call("add", name, "--tenant", tenant, "--key", key.hex(), "--channels", json.dumps(channels))
+
+    def _call(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self._command, *words, "--data", str(self.data)], capture_output=True, text=True, cwd=ROOT, timeout=60
+        )
+        if done.returncode:
+            raise SimulationError(f"cloud {words[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+    def stop(self) -> None:
+        """Ends it and what it started, within seconds."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(3)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+
+def node_key(seed: int, name: str) -> bytes:
+    """K of a simulated node; a real one's comes from provisioning."""
+    return hashlib.sha256(f"fieldnode simulation {seed} {name}".encode()).digest()
+
+
+class Run:
+    """Prepares the folder, runs the plan, leaves everything the ledger needs in the folder."""
+
+    def __init__(self, plan: Plan, progress: Callable[[float], None] = lambda share: None) -> None:
+        self.plan = plan
+        self.progress = progress
+        self.seconds = 0.0
+        self.fleet: Fleet
+        self.cloud: CloudEnd
+        self._server_kills: list[Kill] = []
+        self._chunks = 0
+        self.killed: Counter[str] = Counter()
+
+    def execute(self) -> None:
+        """The whole simulation; SimulationError says what went wrong. Ctrl-C ends it and everything it started."""
+        build.build()
+        folder = self.plan.folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        began = time.monotonic()
+        asyncio.run(self._execute(folder))
+        self.seconds = time.monotonic() - began
+
+    async def _execute(self, folder: Path) -> None:
+        plan = self.plan
+        clock = SimClock(folder / "clock", START_MS * 1000)
+        self.cloud = CloudEnd(folder, clock.path)
+        names = plan.node_file.fleet(plan.count)
+        world = World(plan.seed, START_MS)
+        try:
+            await asyncio.to_thread(self.cloud.start)
+            async with Fleet(folder, clock, module_path) as fleet:
+                self.fleet = fleet
+                described = []
+                for name in names:
+                    described.append(await self._add_node(fleet, world, name))
+                await self._deploy(fleet, names)
+                self._arm(fleet, names)
+                ticker = asyncio.ensure_future(self._tick(fleet))
+                await fleet.run(START_MS * 1000, plan.end_ms * 1000)
+                ticker.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ticker
+                self._write(folder, described)
+        finally:
+            await asyncio.to_thread(self.cloud.stop)
+
+    def _arm(self, fleet: Fleet, names: list[str]) -> None:
+        plan = self.plan
+        for kill in kills.plan(plan.seed, plan.kills, names, START_MS * 1000, plan.end_ms * 1000):
+            if kill.what in (kills.REQUEST, kills.FLASH):
+                fleet.nodes[kill.node].kills.append(kill)
+            else:
+                self._server_kills.append(kill)
+
+    def _chunk_passed(self) -> None:
+        """Kills ingest or the broker when the plan says so, in the middle of a contact."""
+        if not self._server_kills or self.fleet.clock.now() < self._server_kills[0].at_us:
+            return
+        self._chunks += 1
+        if self._chunks > self._server_kills[0].count:
+            kill = self._server_kills.pop(0)
+            self._chunks = 0
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.cloud.pids()[f"{kill.what}_pid"], signal.SIGKILL)
+            self.killed[kill.what] += 1
+
+    async def _tick(self, fleet: Fleet) -> None:
+        """Ten times a second: tells how far the slowest node is."""
+        start, span = START_MS * 1000, self.plan.days * DAY_MS * 1000
+        while True:
+            reached = min(node.last_seen for node in fleet.nodes.values())
+            self.progress(max(0.0, min(1.0, (reached - start) / span)))
+            await asyncio.sleep(0.1)
+
+    async def _add_node(self, fleet: Fleet, world: World, name: str) -> dict[str, Any]:
+        plan, settings = self.plan, self.plan.node_file.settings(name)
+        folder = plan.folder / "nodes" / name
+        folder.mkdir(parents=True)
+        chips.blank_flash(folder / "flash.bin", FLASH_SIZE, chips.partition_table(PARTITIONS))
+        chip = Chip(name, Flash(folder / "flash.bin", FLASH_SIZE), plan.seed, dict(settings["wifi"]))
+        served = ServedLog(folder / "served.csv")
+        for sensor in settings["sensors"]:
+            if sensor["driver"] == "bme280":
+                device = Bme280(world, name, plan.seed, name=sensor["name"], served=served)
+                chip.devices[int(sensor["bus"][-1]), sensor["address"]] = device
+            else:
+                chip.analog[sensor["pin"]] = AnalogSensor(
+                    world, name, plan.seed, name=sensor["name"], served=served
+                )
+        proxy = Proxy(self.cloud.mqtt, self._chunk_passed)
+        await proxy.start()
+        code = build.OUT / "firmware"
+        node = Node(name, folder, chip, proxy, fleet, [code], {settings["cloud"][0]: proxy.port})
+        fleet.nodes[name] = node
+        key = node_key(plan.seed, name)
+        channels = [[number, channel, unit] for number, channel, unit, _ in settings["channels"]]
+        await asyncio.to_thread(self.cloud.add, name, settings["tenant"], key, channels)
+        files = folder / "files"
+        files.mkdir()
+        (files / "settings.json").write_text(json.dumps(settings, separators=(",", ":")))
+        (files / "key").write_bytes(key)
+        return self._describe(name, settings)
+
+    async def _deploy(self, fleet: Fleet, names: list[str]) -> None:
+        script = ROOT / "host_sim" / "chip" / "deploy"
+        for name in names:
+            node = fleet.nodes[name]
+            node.chip.power_on(START_MS * 1000)
+            await node.deploy(script, node.folder / "files", START_MS * 1000)
+
+    def _describe(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """What the ledger must know of a node: run.json's entry."""
+        first = 0x200000 // 4096
+        return {
+            "name": name,
+            "tenant": settings["tenant"],
+            "board": self.plan.node_file.board,
+            "sensors": [{"name": s["name"], "interval": s["interval"]} for s in settings["sensors"]],
+            "channels": settings["channels"],
+            "rings": {"journal": [first, 32], "alerts": [first + 32, 16], "frames": [first + 48, 208]},
+            "sector_size": 4096,
+            "image": f"nodes/{name}/flash.bin",
+        }
+
+    def example_query(self) -> str:
+        """A command line that shows what arrived: the first node's first channel on the first day."""
+        name, channel = self.plan.node_file.fleet(1)[0], self.plan.node_file.channels()[0].name
+        data = os.path.relpath(self.plan.folder / "cloud")
+        return f"python -m cloud query {name} --channel {channel} --from 2026-06-01 --to 2026-06-02 --data {data}"
+
+    def _write(self, folder: Path, described: list[dict[str, Any]]) -> None:
+        record = {
+            "start_ms": START_MS,
+            "end_ms": self.plan.end_ms,
+            "seed": self.plan.seed,
+            "nodes": described,
+        }
+        (folder / "run.json").write_text(json.dumps(record, indent=1))
+
+
+def module_path(node: Node) -> str:
+    """The VM's path: the simulated chip ahead of the board's code, the firmware and the parts; frozen asyncio last."""
+    family = "esp32"
+    out = build.OUT
+    chip = out / "host_sim/chip"
+    parts = [chip / "common", chip / family, out / "boards" / family, out / "firmware", out / "lib"]
+    return ":".join([*map(str, parts), ".frozen"])

@@ -1,0 +1,69 @@
+"""A bench with one simulated ESP32 on it: run a script as its main.py and read what it printed."""
+
+import asyncio
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from host_sim import run
+from host_sim.clock import SimClock
+from host_sim.fleet import Fleet, Node, SimulationError
+from host_sim.hardware import chip as chips
+from host_sim.hardware.chip import Chip
+from host_sim.hardware.flash import Flash
+from host_sim.proxy import Proxy
+from tools import build
+
+START_US = run.START_MS * 1000
+
+
+@dataclass
+class Bench:
+    """`devices` and `analog` as `Chip` takes them; `networks` maps ssid to password; `upstream` is what
+    `cloud.test` resolves to.
+    """
+
+    folder: Path
+    devices: dict = field(default_factory=dict)
+    analog: dict = field(default_factory=dict)
+    networks: dict = field(default_factory=lambda: {"net": "password"})
+    upstream: tuple[str, int] = ("127.0.0.1", 9)
+    seed: int = 1
+    node: Node | None = None
+
+    def run(self, script: str, seconds: float = 60.0, firmware: Path | None = None) -> str:
+        """Powers the chip for `seconds` of simulated time with `script` as main.py; returns its console.
+
+        A script that ends or raises stops at the REPL, which ends the run.
+        """
+        build.build()
+        code = firmware or self.folder / "code"
+        if firmware is None:
+            code.mkdir(exist_ok=True)
+            (code / "boot.py").write_text("")
+            (code / "main.py").write_text(textwrap.dedent(script))
+        console = self.folder / "console.log"
+        console.unlink(missing_ok=True)
+        asyncio.run(asyncio.wait_for(self._run(code, seconds), 60))
+        return console.read_text() if console.exists() else ""
+
+    async def _run(self, code: Path, seconds: float) -> None:
+        image = self.folder / "flash.bin"
+        if not image.exists():
+            chips.blank_flash(image, run.FLASH_SIZE, chips.partition_table(run.PARTITIONS))
+        chip = Chip("bench", Flash(image, run.FLASH_SIZE), self.seed, self.networks)
+        chip.devices.update(self.devices)
+        chip.analog.update(self.analog)
+        proxy = Proxy(self.upstream)
+        await proxy.start()
+        clock = SimClock(self.folder / "clock", START_US)
+        async with Fleet(self.folder, clock, run.module_path) as fleet:
+            node = Node("bench", self.folder, chip, proxy, fleet, [code], {"cloud.test": proxy.port})
+            self.node = fleet.nodes["bench"] = node
+            try:
+                await node.live(START_US, START_US + int(seconds * 1e6))
+            except SimulationError as error:
+                if "REPL" not in str(error):
+                    raise
+            finally:
+                fleet.conductor.leave("bench")
