@@ -1,0 +1,44 @@
+"""Power port: deep sleep, resets, and the memory that survives them (RTC slow memory)."""
+
+import machine
+
+# Our reset reasons (lib/mqtt/PROTOCOL.md) by the chip's cause. HARD is machine.reset() or a panic: the node's
+# retained reason tells.
+_REASONS = {
+    machine.PWRON_RESET: 1,
+    machine.DEEPSLEEP_RESET: 3,
+    machine.HARD_RESET: 4,
+    machine.WDT_RESET: 5,
+    machine.SOFT_RESET: 4,
+}
+
+
+class Power:
+    """Supply and resets of this chip."""
+
+    def __init__(self):
+        self._rtc = machine.RTC()
+
+    def reset_cause(self):
+        """Reset reason as the wire counts them; 0 when the chip says something unknown."""
+        return _REASONS.get(machine.reset_cause(), 0)
+
+    def retained(self):
+        """What was last retained, or noise of any length."""
+        return self._rtc.memory()
+
+    def retain(self, data):
+        """Keeps `data` over resets and deep sleep, not over power-off."""
+        self._rtc.memory(data)
+
+    def sleep(self, ms):
+        """Deep sleep; does not return. The radio must be down."""
+        machine.deepsleep(ms)
+
+    def reset(self):
+        """Restarts the chip; does not return."""
+        machine.reset()
+
+    def battery_mv(self):
+        """0: this board has no divider on its supply."""
+        return 0

@@ -1,0 +1,117 @@
+"""The three rings and the policy when one is full: drop the oldest, declared first.
+
+journal: rows not yet in a frame. frames: ring 2 (F). alerts: ring 1 (A), all events. Only an ack releases frames
+and alerts.
+"""
+
+import os
+import struct
+
+import flashring
+
+from .journal import Journal, Row
+
+_FULL = 1
+_EVENT_MAX = 64
+
+
+class Store:
+    """Mounts the rings at `places` (name to (first sector, sectors)) of `flash`; `keeper` and `bootlog` stamp
+    events.
+    """
+
+    def __init__(self, flash, places, channel_count, keeper, bootlog):
+        window = flashring.Window(flash)
+        self.journal = flashring.Ring(flash, *places["journal"], window=window)
+        self.alerts = flashring.Ring(flash, *places["alerts"], window=window)
+        self.frames = flashring.Ring(flash, *places["frames"], window=window)
+        self.rows = Journal(self.journal, channel_count)
+        self.formatted = False
+        self._keeper = keeper
+        self._bootlog = bootlog
+        self._event = bytearray(_EVENT_MAX)
+
+    def mount(self, cold):
+        """The journal always, the others when they are first needed or `cold`. A ring that is not there is formatted:
+        the sectors are blank on a new board; what else stood there is said by `formatted` in the birth."""
+        self._mount(self.journal)
+        if cold:
+            self.mount_rest()
+
+    def mount_rest(self):
+        """Alerts and frames: most wakes need neither."""
+        for ring in (self.alerts, self.frames):
+            if not ring.stream:
+                self._mount(ring)
+
+    def _mount(self, ring):
+        try:
+            ring.mount()
+        except flashring.NoRing as found:
+            print("store: %s; formatting" % found)
+            ring.format(struct.unpack("<I", os.urandom(4))[0] or 1)
+            self.formatted = True
+
+    def waiting_rows(self):
+        """Rows that are in no frame yet."""
+        oldest, released, following = self.journal.range()
+        return following - max(oldest, released + 1)
+
+    def append_row(self, *fields):
+        """Durable on return; fields as `Journal.pack` takes them."""
+        data = self.rows.pack(*fields)
+        while True:
+            try:
+                return self.journal.append(data)
+            except flashring.RingFull as full:
+                self._give_up(0, self.journal, full.seq)
+
+    def append_frame(self, data):
+        """Durable on return."""
+        while True:
+            try:
+                return self.frames.append(data)
+            except flashring.RingFull as full:
+                self._give_up(2, self.frames, full.seq)
+
+    def alarm(self, channel, state, exponent, value, limit):
+        """Records an alarm."""
+        self._append_event("alarm", channel, state, exponent, value, limit)
+
+    def sensor(self, index, state):
+        """Records that a sensor failed or works again."""
+        self._append_event("sensor", index, state)
+
+    def _stamp(self):
+        wall, quality = self._keeper.wall()
+        return self._bootlog.boot, self._keeper.uptime_ms(), wall, quality
+
+    def _append_event(self, kind, *body):
+        from . import wire  # most wakes have no event to pack
+
+        self.mount_rest()
+        pack = {"alarm": wire.pack_alarm, "sensor": wire.pack_sensor, "gap": wire.pack_gap}[kind]
+        data = memoryview(self._event)[: pack(self._event, *self._stamp(), *body)]
+        while True:
+            try:
+                return self.alerts.append(data)
+            except flashring.RingFull as full:
+                # There is no room to declare it first; the birth does, by its oldest record, and the ring counts it.
+                self.alerts.drop(full.seq)
+
+    def _give_up(self, number, ring, last):
+        """Declares the loss of everything up to `last`, then drops it."""
+        oldest, released, _ = ring.range()
+        first = max(oldest, released + 1)
+        readings = 0
+        for seq in range(first, last + 1):
+            readings += _readings(number, ring.read(seq))
+        self._append_event("gap", number, first, last, _FULL, readings)
+        ring.drop(last)
+
+
+def _readings(number, data):
+    """Values in a row, or rows in a frame times its channels (as many as it can hold)."""
+    if number == 0:
+        return len(Row(data).values)
+    return struct.unpack_from("<H", data, 4)[0] * data[6 + 12]

@@ -1,0 +1,152 @@
+"""One contact: radio up, one connection, the session's records out, its acknowledgements in, radio down."""
+
+import asyncio
+import hashlib
+import os
+import time
+
+from mqtt import Client, MqttError
+from mqtt.aio import wait
+
+from . import settings as stored
+from . import wire
+from .session import Session
+
+FIRMWARE = 0 << 16 | 1 << 8 | 0  # major, minor, patch
+_WAIT_MS = 1000
+
+
+class Uplink:
+    """`node` is the waking node (`node.app`). `run` is one contact; a contact that fails leaves everything in the
+    rings.
+    """
+
+    def __init__(self, node):
+        self._node = node
+        self._settings = node.settings
+        self._client = None
+        self._reader = None
+        self._session = None
+        self._identity = None
+        self._began = 0
+        self._buf = bytearray(wire.MESSAGE_MAX)
+
+    async def run(self, fresh_from):
+        """True when the cloud has committed everything. Never raises for what a network can do; ends within
+        awake_cap.
+        """
+        cap_ms = self._settings["awake_cap"] * 1000
+        self._began = time.ticks_ms()
+        radio = self._node.board.radio()
+        try:
+            await asyncio.wait_for_ms(self._talk(radio, fresh_from, cap_ms), cap_ms)
+        except MqttError as error:
+            print("uplink: %s" % error)
+        except asyncio.TimeoutError:
+            print("uplink: not done after %d s awake" % self._settings["awake_cap"])
+        except OSError as error:
+            print("uplink: no connection: %s" % error)
+        finally:
+            if self._client is not None:
+                self._client.close()
+            radio.down()
+        return self._session is not None and self._session.done()
+
+    def _now(self):
+        """Milliseconds since the contact began."""
+        return time.ticks_diff(time.ticks_ms(), self._began)
+
+    async def _talk(self, radio, fresh_from, cap_ms):
+        import socket
+
+        await radio.up(self._settings["wifi"], cap_ms)
+        self._identity = wire.Identity(stored.key(), self._settings["tenant"], self._settings["node"])
+        host, port = self._settings["cloud"]
+        # Resolving blocks, as on every MicroPython; nothing else is awake that could starve.
+        address = socket.getaddrinfo(host, port)[0][-1]
+        client = self._client = Client(self._identity.node)
+        client.set_callback(self._received)
+        self._session = Session(self._node.store.alerts, self._node.store.frames, fresh_from)
+        client.connect(address, self._identity.node, self._identity.password)
+        client.subscribe(self._identity.down)
+        self._birth()
+        self._send()
+        while not self._session.done():
+            if not client.check_msg():
+                if self._session.birth_again:
+                    raise MqttError("birth", "the cloud knows no session; the next contact makes a new one")
+                if self._send():
+                    continue
+                if self._session.done():
+                    break
+                due = self._session.due_ms(self._now())
+                await wait(client, _WAIT_MS if due is None else max(1, due))
+            else:
+                await asyncio.sleep_ms(0)
+        client.disconnect()
+
+    def _birth(self):
+        node = self._node
+        boot, conn = node.bootlog.boot, node.retained.conn
+        nonce = self._identity.nonce(boot, conn, os.urandom(16))
+        wall, quality = node.keeper.wall()
+        rings = []
+        for ring in (node.store.alerts, node.store.frames):
+            oldest, _, following = ring.range()
+            rings.append((ring.stream, oldest, following))
+        size = wire.pack_birth(
+            self._buf,
+            self._identity,
+            nonce,
+            flags=wire.RING_FORMATTED if node.store.formatted else 0,
+            boot=boot,
+            conn=conn,
+            chip=_u32(hashlib.sha256(node.board.chip_id()).digest()),
+            firmware=FIRMWARE,
+            config=self._settings["version"],
+            last_cmd=node.bootlog.last_cmd,
+            uptime_ms=node.keeper.uptime_ms(),
+            wall=wall,
+            quality=quality,
+            next_contact=node.seconds_to_report(),
+            battery_mv=node.board.power.battery_mv(),
+            reset=node.reason,
+            rings=rings,
+        )
+        self._reader = wire.AckReader(self._identity, nonce)
+        self._client.publish(self._identity.up["s"], memoryview(self._buf)[:size])
+        self._session.born(self._now())
+
+    def _send(self):
+        """Queues what the session wants sent, as long as the client has room; True if anything was queued."""
+        any_queued = False
+        while True:
+            now = self._now()
+            item = self._session.next(now)
+            if item is None:
+                return any_queued
+            letter, lane, seq, payload = item
+            size = wire.pack_data(self._buf, self._identity, lane.number, lane.ring.stream, seq, payload)
+            if not self._client.publish(self._identity.up[letter], memoryview(self._buf)[:size]):
+                return any_queued
+            self._session.sent(lane, seq, now)
+            any_queued = True
+
+    def _received(self, topic, message):
+        if topic != self._identity.ack:
+            return
+        ack = self._reader.read(message, self._session.rings())
+        if ack is None:
+            print("uplink: ack not taken: %s" % self._reader.reason)
+            return
+        now = self._now()
+        if not self._session.acknowledged:
+            # Authenticated and bound to this session's nonce, hence not replayable: it may set the clock.
+            half = self._session.age(now) // 2
+            ms = ack.ms + half
+            self._node.set_clock(ack.now + ms // 1000, ms % 1000)
+        self._session.take(ack, now)
+
+
+def _u32(data):
+    return int.from_bytes(data[:4], "little")
