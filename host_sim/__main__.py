@@ -49,6 +49,9 @@ def run(node_path: Path, nodes: int, days: float, seed: int, kills: int, folder:
     except KeyboardInterrupt:
         click.echo("sim: stopped", err=True)
         sys.exit(130)
+    if kills:
+        counts = ", ".join(f"{what} {count}" for what, count in sorted(simulation.killed.items()))
+        click.echo(f"killed {counts} times", err=True)
     book = ledger.compute(folder)
     (folder / "ledger.json").write_text(json.dumps(book.to_json(), indent=2) + "\n")
     for node in book.nodes:

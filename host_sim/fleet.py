@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,8 @@ class Node:
     wakes: int = 0
     contacts: int = 0
     kills: list[Kill] = field(default_factory=list)  # of this node, in order
+    killed: int = 0
+    stored_only: list[float] = field(default_factory=list)  # host seconds of each wake without a contact
     last_seen: int = 0
     _outcome: asyncio.Future | None = None
     _counted: int = 0  # requests or flash operations since the next kill came due
@@ -76,6 +79,7 @@ class Node:
             return False
         self.kills.pop(0)
         self._counted = 0
+        self.killed += 1
         return True
 
     async def live(self, start: int, end: int) -> None:
@@ -85,8 +89,11 @@ class Node:
         event, reason, fruitless = "on", "power", 0
         while at < end:
             self.note(at, event, reason)
+            began, contacts = time.perf_counter(), self.contacts
             kind, at, value = await self._boot(at + chips.BOOT_US)
             if kind == "sleep":
+                if contacts == self.contacts:
+                    self.stored_only.append(time.perf_counter() - began)
                 fruitless = 0
                 self.wakes += 1
                 self.note(at, "sleep")

@@ -166,6 +166,7 @@ class Run:
                 with contextlib.suppress(asyncio.CancelledError):
                     await ticker
                 self._write(folder, described)
+                self.killed["node"] = sum(node.killed for node in fleet.nodes.values())
         finally:
             await asyncio.to_thread(self.cloud.stop)
 

@@ -1,0 +1,153 @@
+"""Which readings were due, and why those that were not served are missing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from host_sim.ledger.run import Power, Segment
+
+
+class Mark(NamedTuple):
+    """A served reading as the due list sees it: when, and the quality and error (ms) of the time its row bears; quality
+    None where no row of it is left."""
+
+    t_ms: int
+    quality: int | None
+    error_ms: int
+
+
+@dataclass
+class Due:
+    """`due` readings; those not served by reason in `missed`; `faults` are misses and readings that nothing
+    explains.
+    """
+
+    due: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DueRule:
+    """When a sensor of interval I is due, seen from true time and the supply alone.
+
+    - A boot makes one reading due at once.
+    - From then on one is due per slot k x I of the node's clock: I after the last, give or take a quarter of I. It
+    comes
+      sooner only after the boot's own reading, or where the clock was set, which shows in the rows (their quality
+      changes, or their error by over `set_ms`); whatever else is sooner is a fault.
+    - A node whose clock is set reads within I / 4 of the true slot, and over a whole life the count of readings fits
+      the time it lasted: both catch a wrong interval that creeps.
+    - Where readings lie further apart, the slots between are due and missed: by reason `sensor` while the node had
+    declared
+      it failed, `clock` where it was set; otherwise that is a fault. So too between the last reading and the end.
+    - A life that ends in the middle of a wake, or within `boot_ms` of its begin, missed its last reading by `reset`.
+    """
+
+    interval_ms: int
+    segments: list[Segment]
+    power: list[Power]
+    horizon_ms: int
+    boot_ms: int
+    set_ms: int
+    down: list[tuple[int, int]]
+
+    def account(self, marks: list[Mark]) -> Due:
+        """The due list of one channel against its served readings `marks`, in order of time."""
+        result = Due()
+        times = [mark.t_ms for mark in marks]
+        # A reading may fall into the very millisecond of a cut, none into that of a boot; the last life
+        # may outrun the run.
+        ends = [bisect_right(times, segment.end) for segment in self.segments[:-1]] + [len(times)]
+        for segment, end in zip(self.segments, ends, strict=True):
+            self._life(result, segment, marks[bisect_right(times, segment.on) : end])
+        return result
+
+    @property
+    def _slack(self) -> int:
+        return self.interval_ms // 4
+
+    def _life(self, result: Due, segment: Segment, marks: list[Mark]) -> None:
+        result.due += len(marks)
+        booted = bool(marks) and marks[0].t_ms - segment.on <= self.boot_ms
+        if not booted and segment.on < self.horizon_ms:
+            self._miss(result, segment.on, self._boot_reason(segment))
+        before = len(result.faults) + sum(result.missed.values())
+        for index in range(1, len(marks)):
+            self._between(result, marks[index - 1], marks[index], booted and index == 1)
+        for mark in marks[1:]:
+            if mark.quality and self._off(mark) and not self._moved_near(marks, mark):
+                result.faults.append(f"served at {mark.t_ms}, {self._off(mark)} ms off its slot")
+        if marks and len(result.faults) + sum(result.missed.values()) == before:
+            self._check_count(result, marks)
+        self._tail(result, segment, marks[-1].t_ms if marks else segment.on)
+
+    def _between(self, result: Due, one: Mark, other: Mark, after_boot: bool) -> None:
+        """The slots between two readings of one life."""
+        apart = other.t_ms - one.t_ms
+        moved = self._moved(one, other)
+        if apart < self.interval_ms - self._slack and not after_boot and not moved:
+            result.faults.append(f"served at {other.t_ms}, only {apart} ms after the reading before")
+        for step in range(1, (apart - self._slack) // self.interval_ms + 1 if apart > self._slack else 0):
+            moment = one.t_ms + step * self.interval_ms
+            if other.t_ms - moment > self._slack:
+                self._miss(result, moment, "sensor" if self._is_down(moment) else "clock" if moved else None)
+
+    def _tail(self, result: Due, segment: Segment, last: int) -> None:
+        """The slots between the last reading and the end of the life, or of the run."""
+        end = min(segment.end, self.horizon_ms)
+        moment = last + self.interval_ms
+        while moment + self._slack < end:
+            self._miss(result, moment, "sensor" if self._is_down(moment) else None)
+            moment += self.interval_ms
+        wake = self._open_wake(segment)
+        if wake is not None and last < wake < self.horizon_ms and last > segment.on:
+            self._miss(result, wake, "reset")
+
+    def _open_wake(self, segment: Segment) -> int | None:
+        """When the wake began in whose middle this life ended; None if it ended asleep or with the run."""
+        at = bisect_left(self.power, segment.end, key=lambda event: event.t_ms)
+        return self.power[at - 1].t_ms if at and at < len(self.power) and self.power[at - 1].event == "wake" else None
+
+    def _moved(self, one: Mark, other: Mark) -> bool:
+        """True if the node's clock was set between two readings, as far as their rows show it."""
+        if one.quality is None or other.quality is None:
+            return True
+        return one.quality != other.quality or abs(other.error_ms - one.error_ms) > self.set_ms
+
+    def _off(self, mark: Mark) -> int:
+        """How far a reading lies off its slot in true time, ms; 0 within a quarter of the interval."""
+        late = mark.t_ms % self.interval_ms
+        off = min(late, self.interval_ms - late)
+        return off if off > self._slack else 0
+
+    def _moved_near(self, marks: list[Mark], mark: Mark) -> bool:
+        at = marks.index(mark)
+        far = abs(mark.error_ms) > self._slack - self.set_ms
+        return far or at > 0 and self._moved(marks[at - 1], mark)
+
+    def _check_count(self, result: Due, marks: list[Mark]) -> None:
+        """Steps that each look right must add up."""
+        moves = sum(self._moved(one, other) for one, other in zip(marks, marks[1:], strict=False))
+        steps = (marks[-1].t_ms - marks[0].t_ms) / self.interval_ms
+        if abs(steps - (len(marks) - 1)) > 1.5 + moves:
+            result.faults.append(f"{len(marks)} readings from {marks[0].t_ms} to {marks[-1].t_ms}, {steps:.1f} slots")
+
+    def _boot_reason(self, segment: Segment) -> str | None:
+        if segment.end - segment.on <= self.boot_ms:
+            return "reset"
+        return "sensor" if self._is_down(segment.on) else None
+
+    def _is_down(self, moment: int) -> bool:
+        grace = self.interval_ms // 2 + self.boot_ms // 2
+        return any(low - grace <= moment <= high + grace for low, high in self.down)
+
+    def _miss(self, result: Due, moment: int, reason: str | None) -> None:
+        result.due += 1
+        if reason is None:
+            result.faults.append(f"the reading of {moment} was not served")
+        else:
+            result.missed[reason] += 1

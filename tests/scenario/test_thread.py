@@ -1,0 +1,105 @@
+"""One reading's way from the simulated sensor to the database, and the ledger that would convict it."""
+
+import shutil
+import sqlite3
+import sys
+
+import pytest
+from simcommand import interrupt, ledger, processes_of, settle, simulate
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """A run without faults: two nodes, five hours."""
+    folder = tmp_path_factory.mktemp("quiet")
+    done = simulate(folder, "--days", "0.2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_without_faults_nothing_is_missed_lost_or_doubled(quiet):
+    book = ledger(quiet)
+    totals = book["totals"]
+    assert book["balanced"]
+    assert totals["due"] == totals["taken"] >= 2 * 288 * 4
+    assert totals["acknowledged"] + totals["stored"] == totals["taken"] and totals["acknowledged"] >= 2 * 220 * 4
+    assert not totals["missed"] and not totals["lost"] and not totals["duplicates"] and not totals["unexplained"]
+    assert set(book["nodes"]["greenhouse-1"]["channels"]) == {
+        "air.temperature", "air.humidity", "air.pressure", "light.voltage",
+    }  # fmt: skip
+
+
+def test_every_wake_left_no_word_of_trouble(quiet):
+    """The console of a node holds what the first boot says of blank sectors, and nothing else."""
+    for console in quiet.glob("nodes/*/console.log"):
+        assert [line for line in console.read_text().splitlines() if "formatting" not in line] == []
+
+
+@pytest.fixture
+def tampered(quiet, tmp_path):
+    """A copy of the quiet run and a connection to its database."""
+    folder = tmp_path / "run"
+    shutil.copytree(quiet, folder, ignore=shutil.ignore_patterns("broker", "line"))
+    database = sqlite3.connect(folder / "cloud" / "cloud.sqlite3")
+    yield folder, database
+    database.close()
+
+
+FRAMES = "cursor IN (SELECT id FROM cursor WHERE ring = 2)"
+
+
+def test_a_deleted_database_row_fails_the_run(tampered):
+    folder, database = tampered
+    with database:
+        first = f"(SELECT min(cursor) FROM record WHERE {FRAMES})"
+        database.execute(f"DELETE FROM record WHERE seq = 3 AND cursor = {first}")
+    done = settle(folder)
+    assert done.returncode == 1 and "NOT BALANCED" in done.stdout
+
+
+def test_an_added_database_row_fails_the_run(tampered):
+    folder, database = tampered
+    with database:
+        database.execute(
+            "INSERT INTO record SELECT cursor, seq + 1000, sha256, arrived_ms, fault, payload FROM record"
+            f" WHERE {FRAMES} AND seq = 3 LIMIT 1"
+        )
+    done = settle(folder)
+    assert done.returncode == 1 and "NOT BALANCED" in done.stdout
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_9_at_50_seeded_moments_loses_and_doubles_nothing(tmp_path, seed):
+    """Nodes between two requests and in mid-program, ingest and broker in mid-contact."""
+    done = simulate(tmp_path, "--days", "0.3", "--kills", "50", "--seed", str(seed))
+    assert done.returncode == 0, done.stdout + done.stderr
+    totals = ledger(tmp_path)["totals"]
+    assert totals["lost"] == totals["duplicates"] == totals["unexplained"] == 0
+    # 25 cuts at the least, each costing at most the row in hand and the one the boot did not come to.
+    assert set(totals["missed"]) == {"reset"} and 0 < totals["missed"]["reset"] <= 50 * 2 * 4
+    killed = done.stderr.split("killed ", 1)[1]
+    assert all(word in killed for word in ("node", "ingest", "broker"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("after", [0.3, 2.5])
+def test_ctrl_c_ends_everything_within_3_seconds(tmp_path, after):
+    status, seconds = interrupt(tmp_path, after, "--days", "30")
+    assert status == 130
+    assert seconds < 3
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--node", "nodes/none.toml"], "nodes/none.toml: No such file"),
+        (["--nodes", "0"], "--nodes"),
+        (["--days", "soon"], "--days"),
+    ],
+)
+def test_bad_input_starts_nothing(tmp_path, options, says):
+    done = simulate(tmp_path / "run", *options)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,32 @@
+"""The simulation as a newcomer meets it, and what one wake of a node costs the host."""
+
+import tempfile
+from pathlib import Path
+from statistics import fmean
+
+from host_sim.run import Plan, Run
+from tools import nodefile
+from tools.benchmarks import Figure
+from tools.build import ROOT
+
+SECTION = "sim"
+RUNS = 5
+
+
+def _simulate(nodes: int, days: float) -> Run:
+    with tempfile.TemporaryDirectory() as folder:
+        node_file = nodefile.load(ROOT / "nodes" / "greenhouse.toml")
+        run = Run(Plan(node_file, nodes, days, folder=Path(folder) / "run"))
+        run.execute()
+    return run
+
+
+def run() -> dict[str, Figure]:
+    """`default_seconds`: two nodes, two days, set-up of the cloud end included. `wake_ms`: the mean over 500 wakes of one
+    node that only stores: fork, imports, measuring, journal, deep sleep."""
+    seconds = [_simulate(2, 2.0).seconds for _ in range(RUNS)]
+    wakes = []
+    for _ in range(RUNS):
+        (node,) = _simulate(1, 0.35).fleet.nodes.values()
+        wakes.append(1000 * fmean(node.stored_only))
+    return {"default_seconds": Figure.of(seconds, "s"), "wake_ms": Figure.of(wakes, "ms")}
