@@ -14,6 +14,7 @@ from .session import Session
 
 FIRMWARE = 0 << 16 | 1 << 8 | 0  # major, minor, patch
 _WAIT_MS = 1000
+_ROUND_TRIP_MS = 2000  # up to here an answer may correct a clock that was set before
 
 
 class Uplink:
@@ -141,10 +142,12 @@ class Uplink:
             return
         now = self._now()
         if not self._session.acknowledged:
-            # Authenticated and bound to this session's nonce, hence not replayable: it may set the clock.
-            half = self._session.age(now) // 2
-            ms = ack.ms + half
-            self._node.set_clock(ack.now + ms // 1000, ms % 1000)
+            # Authenticated and bound to this session's nonce, hence not replayable: it may set the clock, which is
+            # then right to half the round trip. A clock that is right already is not made worse by a slow answer.
+            round_trip = self._session.age(now)
+            if round_trip <= _ROUND_TRIP_MS or not self._node.keeper.wall()[1]:
+                ms = ack.ms + round_trip // 2
+                self._node.set_clock(ack.now + ms // 1000, ms % 1000)
         self._session.take(ack, now)
 
 
