@@ -24,13 +24,26 @@ from host_sim.hardware.chip import Chip, PowerCut
 from host_sim.line import Line
 from host_sim.proxy import Proxy
 
-HEAP = "192K"
+HEAP_KB = 192
 OFF_US = 2_000_000  # how long the supply stays away
 BOOTLOOP = 50  # boots without a deep sleep in between before the fleet gives a node up
 
 
 class SimulationError(Exception):
     """The simulation cannot go on; the text says which node, and what it did."""
+
+
+@dataclass
+class Spare:
+    """A VM forked ahead of its boot; `line` is there once it has said hello."""
+
+    line: "asyncio.Future[Line]"
+    pid: int = 0
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @dataclass
@@ -44,6 +57,7 @@ class Node:
     fleet: "Fleet"
     code: list[Path]  # the folder of boot.py and main.py, and what main.py may want besides
     hosts: dict[str, int]  # names that resolve
+    ahead: bool = False  # fork each VM while the one before it runs
     pid: int = 0
     line: Line | None = None
     boots: int = 0
@@ -53,6 +67,7 @@ class Node:
     killed: int = 0
     stored_only: list[float] = field(default_factory=list)  # host seconds of each wake without a contact
     last_seen: int = 0
+    _spare: "Spare | None" = None
     _outcome: asyncio.Future | None = None
     _counted: int = 0  # requests or flash operations since the next kill came due
     _hello_at: int = 0
@@ -131,17 +146,41 @@ class Node:
         self._hello_at = at
         self.boots += 1
         self._outcome = asyncio.get_running_loop().create_future()
-        self.pid = await self.fleet.spawn(self)
+        spare = self._spare or await self._fork()
+        self.line, self.pid = await spare.line, spare.pid
+        self._spare = None
+        self.request(chips.HELLO, 0, b"", at)
         try:
+            if self.ahead:
+                await self._fork()  # waits at its hello by the time this one has gone to sleep
             return await self._outcome
         finally:
             self._end()
 
+    async def _fork(self) -> Spare:
+        self._spare = spare = Spare(asyncio.get_running_loop().create_future())
+        spare.pid = await self.fleet.spawn(self)
+        return spare
+
+    def said_hello(self, line: Line) -> None:
+        """A VM of this node waits for its boot."""
+        if self._spare is not None and not self._spare.line.done():
+            self._spare.line.set_result(line)
+        else:
+            line.close()
+
+    def end(self) -> None:
+        """No VM of this node is left."""
+        self._end()
+        if self._spare is not None:
+            if self._spare.pid:
+                _kill(self._spare.pid)
+            self._spare = None
+
     def _end(self) -> None:
         """The VM is no more: deep sleep, reset and a lost supply all end it at once."""
         if self.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            _kill(self.pid)
             self.pid = 0
         if self.line is not None:
             line, self.line = self.line, None
@@ -212,10 +251,13 @@ class Node:
 
 
 class Fleet:
-    """The supervisor: zygote, line, clock. `python_path(node)` is the VM's module path."""
+    """The supervisor: zygote, line, clock. `module_path(node)` is the VM's; `heap_kb` its heap in KiB."""
 
-    def __init__(self, folder: Path, clock: SimClock, module_path: Callable[["Node"], str]) -> None:
+    def __init__(
+        self, folder: Path, clock: SimClock, module_path: Callable[["Node"], str], heap_kb: int = HEAP_KB
+    ) -> None:
         self.folder = folder
+        self.heap_kb = heap_kb
         self.clock = clock
         self.conductor = Conductor(clock)
         self.module_path = module_path
@@ -241,7 +283,7 @@ class Fleet:
 
     async def __aexit__(self, *_exc: object) -> None:
         for node in self.nodes.values():
-            node._end()
+            node.end()
             await node.proxy.stop()
         self._server.close()
         self._to_zygote.close()
@@ -254,7 +296,7 @@ class Fleet:
 
     async def spawn(self, node: Node) -> int:
         """Forks a VM for the node; returns its pid."""
-        argv = ["micropython", "-X", f"heapsize={HEAP}", "-m", "bootstrap", node.name, str(self._line_path)]
+        argv = ["micropython", "-X", f"heapsize={self.heap_kb}K", "-m", "bootstrap", node.name, str(self._line_path)]
         argv += [str(self.clock.path), str(node.folder / "flash.bin"), *map(str, node.code)]
         request = {"argv": argv, "path": self.module_path(node), "log": str(node._console)}
         async with self._spawn_lock:
@@ -262,9 +304,9 @@ class Fleet:
             return int(await self.loop.sock_recv(self._to_zygote, 64))
 
     def said_hello(self, line: Line, name: str) -> Node:
-        """Ties a new line to the node that said hello on it."""
+        """Hands a new line to the node that said hello on it."""
         node = self.nodes[name]
-        node.line = line
+        node.said_hello(line)
         return node
 
     async def run(self, start: int, end: int) -> None:

@@ -32,7 +32,7 @@ class Line(asyncio.Protocol):
             buffer = buffer[12 + size :]
             if self.node is None:
                 self.node = self.fleet.said_hello(self, payload.decode())
-            if self.node.line is self:
+            elif self.node.line is self:
                 self.node.request(op, arg, payload, now)
         self._buffer = buffer
 

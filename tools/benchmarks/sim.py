@@ -22,8 +22,10 @@ def _simulate(nodes: int, days: float) -> Run:
 
 
 def run() -> dict[str, Figure]:
-    """`default_seconds`: two nodes, two days, set-up of the cloud end included. `wake_ms`: the mean over 500 wakes of one
-    node that only stores: fork, imports, measuring, journal, deep sleep."""
+    """`default_seconds`: two nodes, two days, set-up of the cloud end included.
+
+    `wake_ms`: the mean over 500 wakes of one node that only store: fork, imports, measuring, journal, deep sleep.
+    """
     seconds = [_simulate(2, 2.0).seconds for _ in range(RUNS)]
     wakes = []
     for _ in range(RUNS):

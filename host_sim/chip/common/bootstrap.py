@@ -1,50 +1,46 @@
 """Starts a VM as the ROM and `_boot.py` start a board: argv = node, line, clock file, flash image, folder of
 boot.py and main.py.
 
-main.py returning or raising leaves a real board at its REPL; here the supervisor is told, and ends the VM.
+What a chip has built in is imported first; then the VM says hello and waits for its boot to begin, for which the supervisor
+keeps it ready. main.py returning or raising leaves a real board at its REPL; here the supervisor is told, and ends the VM.
 """
 
 import sys
 
-import _chip
 import ustruct
 
 sys.path.remove("")  # the current directory: on a board that is littlefs, and code does not come from there here
-node, line, clock, image, folder = sys.argv[1:6]
-hello = _chip.connect(line, node, image)
-_, ticks, rtc, boots, cause = ustruct.unpack_from("<QIqIB", hello, 0)
 
 
 class _Boot:
     """What `machine` reports of this boot."""
 
 
-_Boot.cause = cause
-_Boot.unique_id = hello[25:31]
-_Boot.rtc_memory = hello[31:]
 sys.modules["_boot"] = _Boot
 
+import _chip  # noqa: E402
 import _family  # noqa: E402
-
-_family.begin(rtc)
-
-import time  # noqa: E402
-
-time._begin(ticks)
-
 import _tasks  # noqa: E402
 
 sys.modules["_asyncio"] = _tasks
 
+import asyncio  # noqa: E402, F401
 import os  # noqa: E402
 import socket  # noqa: E402
-
-os._seed = b"%s %d %d " % (node.encode(), boots, ticks)
-socket._CLOCK = clock
-del hello
+import time  # noqa: E402
 
 import _filesystem  # noqa: E402
+import machine  # noqa: E402, F401
 
+node, line, socket._CLOCK, image, folder = sys.argv[1:6]
+hello = _chip.connect(line, node, image)
+_, ticks, rtc, boots, _Boot.cause = ustruct.unpack_from("<QIqIB", hello, 0)
+_Boot.unique_id = hello[25:31]
+_Boot.rtc_memory = hello[31:]
+_family.begin(rtc)
+time._begin(ticks)
+os._seed = b"%s %d %d " % (node.encode(), boots, ticks)
+del hello
 _filesystem.mount()
 
 try:
