@@ -15,9 +15,9 @@ help: ## list these targets
 $(READY): pyproject.toml constraints.txt tools/setup_env.py
 	@$(PYTHON) tools/setup_env.py
 
-sim: $(READY) ## simulate nodes against the real cloud end: NODE=nodes/greenhouse.toml NODES=2 DAYS=2 SEED=1
+sim: $(READY) ## simulate nodes against the real cloud end: NODE=nodes/greenhouse.toml NODES=2 DAYS=2 SEED=1 KILLS=0
 	$(PY) -m host_sim run $(if $(NODE),--node $(NODE)) $(if $(NODES),--nodes $(NODES)) \
-		$(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED))
+		$(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
 
 test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest $(ARGS)
