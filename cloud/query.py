@@ -132,8 +132,9 @@ def _frames(db: sqlite3.Connection, node: int) -> list[tuple[int, int, int, int,
 
 
 class _BootClocks:
-    """Wall times of uptimes, by the first birth of the same boot ("Time of a row" in PROTOCOL.md).
+    """Wall times of uptimes, by the births of the same boot ("Time of a row" in PROTOCOL.md).
 
+    Of several births the one that makes the boot begin earliest counts: a birth may be late, never early.
     Boots are counted afresh after a full erase, so a birth counts only if it named the record's stream, or stood
     beside one that did.
     """
@@ -143,6 +144,7 @@ class _BootClocks:
             "SELECT stream1, stream2, boot, arrived_ms - uptime_ms FROM birth WHERE node = ? ORDER BY id",
             (node,),
         ).fetchall()
+        births.sort(key=lambda birth: birth[3])
         self._started: dict[tuple[int, int, int], int] = {}
         for stream1, stream2, boot, started_ms in births:
             self._started.setdefault((1, stream1, boot), started_ms)

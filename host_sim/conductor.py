@@ -24,6 +24,7 @@ class Conductor:
         self.wanting: dict[str, tuple[int, Callable[[], None]]] = {}
         self.connected: dict[str, Callable[[], float]] = {}
         self.parked: dict[str, tuple[int, Callable[[], None]]] = {}
+        self.held = False
         self._timer: asyncio.TimerHandle | None = None
 
     def run_free(self, name: str) -> None:
@@ -56,6 +57,11 @@ class Conductor:
         self.parked[name] = (until, resume)
         self._step()
 
+    def hold(self, held: bool) -> None:
+        """While held the clock never jumps: the cloud end is down or behind, and its outage takes the time it takes."""
+        self.held = held
+        self._step()
+
     def unpark(self, name: str) -> None:
         """The node's wait is over."""
         self.parked.pop(name, None)
@@ -67,7 +73,7 @@ class Conductor:
         if not self.connected:
             if self.clock.running:
                 self.clock.pause()
-            if self.free or not self.wanting:
+            if self.free or self.held or not self.wanting:
                 return
             first = min(at for at, _ in self.wanting.values())
             self.clock.set(max(first, self.clock.now()), running=True)
@@ -84,7 +90,7 @@ class Conductor:
         loop = asyncio.get_running_loop()
         now = self.clock.now()
         waits = [(at - now) / 1e6 for at, _ in self.wanting.values()]
-        if len(self.parked) == len(self.connected) and not self.free:
+        if len(self.parked) == len(self.connected) and not self.free and not self.held:
             quiet = time.monotonic() - max((busy() for busy in self.connected.values()), default=0.0)
             waits.append(QUIET_S - quiet)
             if quiet >= QUIET_S:

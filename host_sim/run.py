@@ -31,7 +31,7 @@ from tools.nodefile import NodeFile
 ROOT = Path(__file__).resolve().parent.parent
 START_MS = 1_780_272_000_000  # 2026-06-01T00:00:00Z, the world's first midnight
 DAY_MS = 86_400_000
-READY_S = 15
+CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
 FLASH_SIZE = 4 << 20
 # boards/esp32/partitions.csv; type 1 is data.
 PARTITIONS = [
@@ -93,6 +93,13 @@ class CloudEnd:
     def pids(self) -> dict[str, int]:
         """The processes as they are now: {"broker_pid": .., "ingest_pid": ..}."""
         return json.loads((self.data / "run.json").read_text())
+
+    def kill(self, what: str) -> int:
+        """kill -9 of `ingest` or `broker`; returns the pid it had. It is started again by the cloud end itself."""
+        pid = self.pids()[f"{what}_pid"]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return pid
 
     def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]]) -> None:
         """Registers a node."""
@@ -186,9 +193,17 @@ class Run:
         if self._chunks > self._server_kills[0].count:
             kill = self._server_kills.pop(0)
             self._chunks = 0
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.cloud.pids()[f"{kill.what}_pid"], signal.SIGKILL)
+            killed = self.cloud.kill(kill.what)
             self.killed[kill.what] += 1
+            self._recovery = asyncio.ensure_future(self._hold_until_back(kill.what, killed))
+
+    async def _hold_until_back(self, what: str, killed: int) -> None:
+        """Simulated time does not jump over an outage of the cloud end, nor over what it then has to catch up with."""
+        self.fleet.conductor.hold(True)
+        while self.cloud.pids()[f"{what}_pid"] == killed:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(CATCH_UP_S)
+        self.fleet.conductor.hold(False)
 
     async def _tick(self, fleet: Fleet) -> None:
         """Ten times a second: tells how far the slowest node is."""

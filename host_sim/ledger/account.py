@@ -18,10 +18,9 @@ class Limits:
     """How exact the ledger is.
 
     `tolerance_s`: a row's time may lie so far off the true one. `value_slack`: units of the last digit
-    between the driver's integers and the datasheet's formula. `margin_s`: slots and readings so near the
-    end of the run may be unfinished. `boot_s`: power that came or went so near a slot excuses it. `set_s`:
-    a change of clock error above it means that the clock was set. A clock may drift by `drift` of the time
-    passed.
+    between the driver's integers and the datasheet's formula. `margin_s`: readings so near the end of the run
+    may be unfinished. `boot_s`: a boot's reading follows so soon, unless it dies before. `set_s`: a change of
+    clock error above it means that the clock was set. A clock may drift by `drift` of the time passed.
     """
 
     tolerance_s: float = 90.0

@@ -52,7 +52,10 @@ def _candidates(
             near(0, reading.wall, times[0], times[-1])
         return found
     for segment in segments:
-        near(segment.on, reading.uptime, segment.on, segment.end - 1)
+        # A reading may fall into the very millisecond of a cut, none into that of a boot; the last life may
+        # outrun the run.
+        high = times[-1] if segment is segments[-1] else segment.end
+        near(segment.on, reading.uptime, segment.on + 1, high)
     if reading.wall is None:
         return found
     placed = round(1000 * reading.wall)

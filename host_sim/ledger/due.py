@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from host_sim.ledger.run import Power, Segment
@@ -36,14 +37,14 @@ class DueRule:
 
     - A boot makes one reading due at once.
     - From then on one is due per slot k x I of the node's clock: I after the last, give or take a quarter of I. It
-    comes
-      sooner only after the boot's own reading, or where the clock was set, which shows in the rows (their quality
-      changes, or their error by over `set_ms`); whatever else is sooner is a fault.
-    - A node whose clock is set reads within I / 4 of the true slot, and over a whole life the count of readings fits
-      the time it lasted: both catch a wrong interval that creeps.
+      comes sooner only after a reading taken at once (a boot's, or that of a slot gone by when the clock was set), or
+      where the clock was set in between, which shows in the rows: their quality changes, or their error by over
+      `set_ms`. What a clock set forward jumps over was no slot of it.
+    - Where the clock was not set in between, a row dated by a set clock lies within I / 4 of a slot of that clock;
+      and over a whole life the count of readings fits the time it lasted. Both catch a wrong interval that creeps.
     - Where readings lie further apart, the slots between are due and missed: by reason `sensor` while the node had
-    declared
-      it failed, `clock` where it was set; otherwise that is a fault. So too between the last reading and the end.
+      declared it failed, `clock` where it was set; otherwise that is a fault. So too between the last reading and the
+      end.
     - A life that ends in the middle of a wake, or within `boot_ms` of its begin, missed its last reading by `reset`.
     """
 
@@ -59,8 +60,8 @@ class DueRule:
         """The due list of one channel against its served readings `marks`, in order of time."""
         result = Due()
         times = [mark.t_ms for mark in marks]
-        # A reading may fall into the very millisecond of a cut, none into that of a boot; the last life
-        # may outrun the run.
+        # A reading may fall into the very millisecond of a cut, none into that of a boot; the last life may
+        # outrun the run.
         ends = [bisect_right(times, segment.end) for segment in self.segments[:-1]] + [len(times)]
         for segment, end in zip(self.segments, ends, strict=True):
             self._life(result, segment, marks[bisect_right(times, segment.on) : end])
@@ -76,25 +77,25 @@ class DueRule:
         if not booted and segment.on < self.horizon_ms:
             self._miss(result, segment.on, self._boot_reason(segment))
         before = len(result.faults) + sum(result.missed.values())
-        for index in range(1, len(marks)):
-            self._between(result, marks[index - 1], marks[index], booted and index == 1)
-        for mark in marks[1:]:
-            if mark.quality and self._off(mark) and not self._moved_near(marks, mark):
-                result.faults.append(f"served at {mark.t_ms}, {self._off(mark)} ms off its slot")
+        at_once = booted
+        for one, other in pairwise(marks):
+            moved = self._moved(one, other)
+            self._between(result, one, other, moved, at_once)
+            at_once = moved
         if marks and len(result.faults) + sum(result.missed.values()) == before:
             self._check_count(result, marks)
         self._tail(result, segment, marks[-1].t_ms if marks else segment.on)
 
-    def _between(self, result: Due, one: Mark, other: Mark, after_boot: bool) -> None:
-        """The slots between two readings of one life."""
+    def _between(self, result: Due, one: Mark, other: Mark, moved: bool, at_once: bool) -> None:
+        """The slots between two readings of one life; `moved` if the clock was set between them, `at_once` if `one`
+        need not lie at a slot."""
         apart = other.t_ms - one.t_ms
-        moved = self._moved(one, other)
-        if apart < self.interval_ms - self._slack and not after_boot and not moved:
+        if apart < self.interval_ms - self._slack and not at_once and not moved:
             result.faults.append(f"served at {other.t_ms}, only {apart} ms after the reading before")
-        for step in range(1, (apart - self._slack) // self.interval_ms + 1 if apart > self._slack else 0):
-            moment = one.t_ms + step * self.interval_ms
-            if other.t_ms - moment > self._slack:
-                self._miss(result, moment, "sensor" if self._is_down(moment) else "clock" if moved else None)
+        if other.quality and not moved and self._off(other) > self._slack:
+            result.faults.append(f"served at {other.t_ms}, {self._off(other)} ms off its slot")
+        for moment in range(one.t_ms + self.interval_ms, other.t_ms - self._slack, self.interval_ms):
+            self._miss(result, moment, "sensor" if self._is_down(moment) else "clock" if moved else None)
 
     def _tail(self, result: Due, segment: Segment, last: int) -> None:
         """The slots between the last reading and the end of the life, or of the run."""
@@ -119,21 +120,15 @@ class DueRule:
         return one.quality != other.quality or abs(other.error_ms - one.error_ms) > self.set_ms
 
     def _off(self, mark: Mark) -> int:
-        """How far a reading lies off its slot in true time, ms; 0 within a quarter of the interval."""
-        late = mark.t_ms % self.interval_ms
-        off = min(late, self.interval_ms - late)
-        return off if off > self._slack else 0
-
-    def _moved_near(self, marks: list[Mark], mark: Mark) -> bool:
-        at = marks.index(mark)
-        far = abs(mark.error_ms) > self._slack - self.set_ms
-        return far or at > 0 and self._moved(marks[at - 1], mark)
+        """How far a reading lies from the nearest slot of the clock that dated its row, ms."""
+        late = (mark.t_ms + mark.error_ms) % self.interval_ms
+        return min(late, self.interval_ms - late)
 
     def _check_count(self, result: Due, marks: list[Mark]) -> None:
-        """Steps that each look right must add up."""
-        moves = sum(self._moved(one, other) for one, other in zip(marks, marks[1:], strict=False))
+        """Steps that each look right must add up, but for the slots that a clock set forward jumps over."""
+        jumps = sum(abs(other.error_ms - one.error_ms) for one, other in pairwise(marks) if self._moved(one, other))
         steps = (marks[-1].t_ms - marks[0].t_ms) / self.interval_ms
-        if abs(steps - (len(marks) - 1)) > 1.5 + moves:
+        if abs(steps - (len(marks) - 1)) > 1.5 + jumps / self.interval_ms:
             result.faults.append(f"{len(marks)} readings from {marks[0].t_ms} to {marks[-1].t_ms}, {steps:.1f} slots")
 
     def _boot_reason(self, segment: Segment) -> str | None:
