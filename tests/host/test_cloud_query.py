@@ -52,10 +52,10 @@ def times(data: Path) -> list[int | None]:
     return [None if r.time_s is None else r.time_s - ARRIVED_MS // 1000 for r in found]
 
 
-def test_uptimes_are_placed_by_the_first_birth_of_the_boot(tmp_path: Path) -> None:
+def test_uptimes_are_placed_by_the_birth_of_the_boot_that_was_least_late(tmp_path: Path) -> None:
     """And by none of another boot."""
     add(tmp_path)
-    take(tmp_path, birth(1, 1_000_000), birth(2, 999_999_999), frame(1, 1, [(940, [1, None])], 0),
+    take(tmp_path, birth(1, 400_000), birth(2, 1_000_000), birth(3, 900_000), frame(1, 1, [(940, [1, None])], 0),
          frame(2, 2, [(5, [1, None])], 0, boot=9))  # fmt: skip
     assert times(tmp_path) == [-60, None]
 

@@ -1,8 +1,9 @@
 """Starts a VM as the ROM and `_boot.py` start a board: argv = node, line, clock file, flash image, folder of
 boot.py and main.py.
 
-What a chip has built in is imported first; then the VM says hello and waits for its boot to begin, for which the supervisor
-keeps it ready. main.py returning or raising leaves a real board at its REPL; here the supervisor is told, and ends the VM.
+What a chip has built in is imported first; then the VM says hello and waits for its boot to begin, for which the
+supervisor keeps it ready. main.py returning or raising leaves a real board at its REPL; here the supervisor is told,
+and ends the VM.
 """
 
 import sys
