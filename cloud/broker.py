@@ -1,7 +1,8 @@
 """nats-server: where its program is and what its configuration says.
 
 Each tenant has an account of its own, which hands `up` to the account ING and takes `dn` from it; JetStream captures
-`up` in ING. A node's user may publish exactly its six `up` subjects and subscribe its `dn.*`.
+`up` in ING. The MQTT listener takes TLS only; a node's certificate says which user it is, and that user may publish
+exactly its six `up` subjects and subscribe its `dn.*`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import secrets
 import shutil
 import sqlite3
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cloud import wire
+from cloud import pki, wire
 
 INGEST_USER = "ingest"
+TLS_TIMEOUT_S = 15
+"""For a handshake: a board's takes up to 7 s, and a storm of them waits for the broker's CPU."""
 
 
 def program() -> str:
@@ -42,15 +46,22 @@ def ingest_password(data: Path) -> str:
     return path.read_text()
 
 
-def write_config(db: sqlite3.Connection, data: Path, host: str, mqtt_port: int, client_port: int) -> Path:
-    """Write the configuration for the nodes registered now, as JSON, which the server reads; return its path."""
+def write_config(
+    db: sqlite3.Connection, data: Path, host: str, mqtt_port: int, client_port: int, names: Iterable[str]
+) -> Path:
+    """Write the configuration for the nodes registered now, as JSON, which the server reads; return its path.
+
+    `names` are those by which nodes may call the server; its certificate is renewed if need be.
+    """
+    authority = pki.Authority(data)
+    certificate, key = authority.server(names)
     tenants: dict[str, list[dict[str, Any]]] = {}
-    for name, tenant, password in db.execute("SELECT name, tenant, password FROM node ORDER BY name"):
-        tenants.setdefault(tenant, []).append(_node_user(tenant, name, password))
+    for name, tenant in db.execute("SELECT name, tenant FROM node ORDER BY name"):
+        tenants.setdefault(tenant, []).append(_node_user(tenant, name))
     accounts: dict[str, Any] = {
         "ING": {
             "jetstream": "enabled",
-            "users": [{"user": INGEST_USER, "password": ingest_password(data)}],
+            "users": [_ingest_user(ingest_password(data))],
             "imports": [{"stream": {"account": f"T_{tenant}", "subject": f"v1.{tenant}.*.up.>"}} for tenant in tenants],
             "exports": [{"stream": f"v1.{tenant}.*.dn.>", "accounts": [f"T_{tenant}"]} for tenant in tenants],
         }
@@ -65,7 +76,16 @@ def write_config(db: sqlite3.Connection, data: Path, host: str, mqtt_port: int, 
     config = {
         "server_name": "fieldnode",
         "listen": f"127.0.0.1:{client_port}",
-        "mqtt": {"listen": f"{host}:{mqtt_port}"},
+        "mqtt": {
+            "listen": f"{host}:{mqtt_port}",
+            "tls": {
+                "cert_file": str(certificate),
+                "key_file": str(key),
+                "ca_file": str(authority.certificate),
+                "verify_and_map": True,
+                "timeout": TLS_TIMEOUT_S,
+            },
+        },
         # Only ingest's own commit counts (PROTOCOL.md), so the broker need not sync at every message.
         "jetstream": {"store_dir": str(data / "broker"), "sync_interval": "1s"},
         "max_payload": 65536,
@@ -77,10 +97,13 @@ def write_config(db: sqlite3.Connection, data: Path, host: str, mqtt_port: int, 
     return path
 
 
-def _node_user(tenant: str, name: str, password: str) -> dict[str, Any]:
+def _ingest_user(password: str) -> dict[str, Any]:
+    return {"user": INGEST_USER, "password": password, "allowed_connection_types": ["STANDARD"]}
+
+
+def _node_user(tenant: str, name: str) -> dict[str, Any]:
     return {
-        "user": name,
-        "password": password,
+        "user": pki.user_of(name),
         "allowed_connection_types": ["MQTT"],
         "permissions": {
             "publish": {"allow": [f"v1.{tenant}.{name}.up.{lane}" for lane in wire.LANES]},

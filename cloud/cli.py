@@ -53,9 +53,12 @@ def _open_clock(address: str | None) -> clocks.Clock:
 
 @main.command()
 @_DATA
-@click.option("--listen", default="127.0.0.1:1883", show_default=True, help="MQTT address; port 0 takes a free one.")
+@click.option("--listen", default="127.0.0.1:8883", show_default=True, help="MQTT address; port 0 takes a free one.")
+@click.option("--name", "names", multiple=True, metavar="HOST",
+              help="A host name or address by which nodes call; may be repeated. That of --listen is always one.")
+@click.option("--until-eof", is_flag=True, help="End, too, when standard input closes: whoever started it is gone.")
 @_CLOCK
-def serve(data: Path, listen: str, clock: str | None) -> None:
+def serve(data: Path, listen: str, names: tuple[str, ...], until_eof: bool, clock: str | None) -> None:
     """Run broker and ingest until Ctrl-C; prints one JSON line when ready."""
     from cloud.serve import Supervisor
 
@@ -63,7 +66,7 @@ def serve(data: Path, listen: str, clock: str | None) -> None:
     if not host or not port.isdigit() or int(port) > 65535:
         raise _Refusal(f"--listen {listen!r}: expected HOST:PORT")
     _open_clock(clock)
-    asyncio.run(Supervisor(data.absolute(), host, int(port), clock).run())
+    asyncio.run(Supervisor(data.absolute(), host, int(port), names, clock, until_eof).run())
 
 
 @main.command(hidden=True)
@@ -82,9 +85,14 @@ def ingest(data: Path, url: str, clock: str | None) -> None:
 @click.option("--tenant", required=True)
 @click.option("--key", required=True, help="The node's key K, 64 hex digits.")
 @click.option("--channels", default="[]", help='JSON: [[1, "air.temperature", "degC"], ...]')
+@click.option("--credentials", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+              help="Write what the node needs for TLS here: ca, cert and pkey, DER.")
 @_DATA
-def add(node: str, tenant: str, key: str, channels: str, data: Path) -> None:
-    """Register NODE, or bring its key and channels up to date. A running cloud admits it at once."""
+def add(node: str, tenant: str, key: str, channels: str, credentials: Path | None, data: Path) -> None:
+    """Register NODE, or bring its key and channels up to date. A running cloud admits it at once.
+
+    Each time --credentials is given, the node gets another certificate; the earlier ones stay good.
+    """
     from cloud.serve import announce
 
     try:
@@ -93,7 +101,12 @@ def add(node: str, tenant: str, key: str, channels: str, data: Path) -> None:
     except (ValueError, TypeError) as error:
         raise _Refusal(f"--key takes hex digits, --channels JSON [[id, name, unit], ...]: {error}") from None
     db = store.connect(data, create=True)
-    if not announce(data, store.add_node(db, node, tenant, secret, named)):
+    registry = store.add_node(db, node, tenant, secret, named)
+    if credentials is not None:
+        from cloud.pki import Authority
+
+        Authority(data).node(node).write(credentials)
+    if not announce(data, registry):
         raise _Refusal(f"node {node} is stored, but the running broker did not take it; see {data / 'cloud.log'}")
 
 

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -146,10 +146,16 @@ def free_port(host: str, port: int) -> int:
 class Supervisor:
     """The cloud in one data folder. `run` starts it and returns after SIGINT or SIGTERM."""
 
-    def __init__(self, data: Path, host: str, port: int, clock: str | None) -> None:
-        """Build only. Raises ServeError if the port is taken."""
+    def __init__(
+        self, data: Path, host: str, port: int, names: Sequence[str], clock: str | None, until_eof: bool = False
+    ) -> None:
+        """Build only. `names` are those by which nodes call, besides `host`. With `until_eof` the end of standard input
+        ends it too. Raises ServeError if the port is taken.
+        """
+        self._until_eof = until_eof
         self._data = data
         self._host = host
+        self._names = {host, *names}
         self._mqtt_port = free_port(host, port)
         self._client_port = free_port("127.0.0.1", 0)
         self._clock = clock
@@ -172,7 +178,10 @@ class Supervisor:
 
     async def _serve(self) -> None:
         log = self._data / "cloud.log"
-        config = self._configure()
+        try:
+            config = self._configure()
+        except ValueError as error:
+            raise ServeError(f"no server certificate for {', '.join(sorted(self._names))}: {error}") from None
         self._broker = Child("broker", [broker.program(), "-c", str(config)], "Server is ready", log)
         url = f"nats://127.0.0.1:{self._client_port}"
         command = [sys.executable, "-m", "cloud", "ingest", "--data", str(self._data), "--url", url]
@@ -185,6 +194,9 @@ class Supervisor:
         reload = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         tasks = [asyncio.create_task(self._start())]
+        if self._until_eof:
+            tasks.append(asyncio.create_task(_stdin_closed()))
+            tasks[-1].add_done_callback(lambda _: stop.set())
         try:
             tasks.append(asyncio.create_task(self._broker.run(self._publish_state)))
             tasks.append(asyncio.create_task(self._ingest.run(self._publish_state)))
@@ -230,7 +242,9 @@ class Supervisor:
 
     def _configure(self) -> Path:
         registry = store.registry_version(self._db)
-        path = broker.write_config(self._db, self._data, self._host, self._mqtt_port, self._client_port)
+        path = broker.write_config(
+            self._db, self._data, self._host, self._mqtt_port, self._client_port, self._names
+        )
         self._registry = registry
         return path
 
@@ -248,6 +262,13 @@ class Supervisor:
             partial = self._data / "run.json.new"
             partial.write_text(json.dumps(self._state()))
             partial.replace(self._data / "run.json")
+
+
+async def _stdin_closed() -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass
 
 
 def announce(data: Path, registry: int, timeout_s: float = 5.0) -> bool:

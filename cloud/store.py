@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cloud import wire
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 1.0
 NAME = re.compile(r"[a-z0-9_-]{1,32}")
 
@@ -22,7 +22,7 @@ CREATE TABLE registry (version INTEGER NOT NULL);
 INSERT INTO registry VALUES (0);
 CREATE TABLE node (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL,
-    kd BLOB NOT NULL, password TEXT NOT NULL,
+    kd BLOB NOT NULL,
     ackno INTEGER NOT NULL DEFAULT 0, session INTEGER REFERENCES birth (id));
 CREATE TABLE control_key (node INTEGER PRIMARY KEY REFERENCES node (id), kc BLOB NOT NULL);
 CREATE TABLE channel (
@@ -56,6 +56,10 @@ CREATE TABLE notice (
 """
 
 
+# Version -> what makes the next one of it.
+_MIGRATIONS = {1: "ALTER TABLE node DROP COLUMN password"}
+
+
 class StoreError(ValueError):
     """A request the store refuses; the text says what is wrong and what would be right."""
 
@@ -68,8 +72,8 @@ def database_path(data: Path) -> Path:
 def connect(data: Path, *, create: bool = False) -> sqlite3.Connection:
     """Open the database in the folder `data`, in autocommit mode; the connection may change threads, one at a time.
 
-    `create` makes folder and schema if they are missing. Raises StoreError if there is no database or it is of
-    another version, sqlite3.Error if it cannot be opened.
+    `create` makes folder and schema if they are missing; an older schema is brought up to date. Raises StoreError if
+    there is no database or it is of a later version, sqlite3.Error if it cannot be opened.
     """
     path = database_path(data)
     if create:
@@ -84,10 +88,14 @@ def connect(data: Path, *, create: bool = False) -> sqlite3.Connection:
         if version == 0:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             path.chmod(0o600)
-        elif version != SCHEMA_VERSION:
+        elif version > SCHEMA_VERSION:
             raise StoreError(f"{path} has schema {version}; this program knows {SCHEMA_VERSION}")
+        else:
+            for older in range(version, SCHEMA_VERSION):
+                db.execute(_MIGRATIONS[older])
+        if version != SCHEMA_VERSION:
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     return db
 
 
@@ -109,7 +117,7 @@ def add_node(
 ) -> int:
     """Register a node, or bring its key and channels up to date; return the registry's version.
 
-    `key` is K, 32 bytes, of which only Kd, Kc and the MQTT password are kept; `channels` are (id 1..255, name, unit).
+    `key` is K, 32 bytes, of which only Kd and Kc are kept; `channels` are (id 1..255, name, unit).
     A channel that is no longer listed stays known, for its old readings. The version grows with every change that
     the broker must know. Raises StoreError on a bad name, key or channel, or if the name belongs to another tenant.
     """
@@ -120,20 +128,17 @@ def add_node(
         raise StoreError(f"a key has 32 bytes (64 hex digits), not {len(key)}")
     if any(not 1 <= channel <= 255 for channel, _, _ in channels):
         raise StoreError("channel ids are 1..255")
-    row = (wire.data_key(key), wire.mqtt_password(key))
+    kd = wire.data_key(key)
     with transaction(db):
-        old = db.execute("SELECT id, tenant, kd, password FROM node WHERE name = ?", (name,)).fetchone()
+        old = db.execute("SELECT id, tenant FROM node WHERE name = ?", (name,)).fetchone()
         if old is None:
-            node = db.execute(
-                "INSERT INTO node (name, tenant, kd, password) VALUES (?, ?, ?, ?)", (name, tenant, *row)
-            ).lastrowid
+            node = db.execute("INSERT INTO node (name, tenant, kd) VALUES (?, ?, ?)", (name, tenant, kd)).lastrowid
+            db.execute("UPDATE registry SET version = version + 1")
         elif old[1] != tenant:
             raise StoreError(f"node {name} belongs to tenant {old[1]}, not {tenant}")
         else:
             node = old[0]
-            db.execute("UPDATE node SET kd = ?, password = ? WHERE id = ?", (*row, node))
-        if old is None or old[2:] != row:
-            db.execute("UPDATE registry SET version = version + 1")
+            db.execute("UPDATE node SET kd = ? WHERE id = ?", (kd, node))
         db.execute("REPLACE INTO control_key VALUES (?, ?)", (node, wire.control_key(key)))
         try:
             for channel, _, _ in channels:

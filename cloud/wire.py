@@ -111,11 +111,6 @@ def control_key(key: bytes) -> bytes:
     return hmac.digest(key, b"fn1 ctrl", "sha256")
 
 
-def mqtt_password(key: bytes) -> str:
-    """Return the MQTT password of a node on plain TCP: 32 lower-case hex digits."""
-    return hmac.digest(key, b"fn1 mqtt", "sha256").hex()[:32]
-
-
 def tag(key: bytes, tenant: str, node: str, message: bytes, nonce: bytes = b"") -> bytes:
     """Return the 8-byte tag of `message` (without its tag) under Kd; `nonce` where PROTOCOL.md says tag*."""
     return hmac.digest(key, f"v1/{tenant}/{node}\0".encode() + nonce + message, "sha256")[:TAG_SIZE]

@@ -172,18 +172,19 @@ class Client:
     def close(self):
         """Closes the socket at once and forgets what was queued. Harmless when closed."""
         sock, self.sock = self.sock, None
+        dial, self._dial = self._dial, None
         self.state = CLOSED
-        self._dial = None
         self._inbox.clear()
         self._outbox.clear()
         self._awaited.clear()
         self._pinging = False
         self._deadlines.clear()
-        if sock is not None:
-            try:
-                sock.close()
-            except OSError:
-                pass  # A socket in error is closed all the same.
+        for each in (sock, dial):
+            if each is not None:
+                try:
+                    each.close()
+                except OSError:
+                    pass  # A socket in error is closed all the same.
 
     def pending(self):
         """Bytes queued and not yet taken by the network."""

@@ -16,13 +16,13 @@ class Dial:
         self._sockaddr = sockaddr
         self._context = context
         self._hostname = hostname
-        self._sock = None
+        self._sock = self._plain = None
         self._poll = select.poll()
         self._connecting = True
 
     def start(self):
         """Makes a plain non-blocking socket, begins to connect it and returns it. OSError if there is no network."""
-        self._sock = socket.socket()
+        self._sock = self._plain = socket.socket()
         try:
             self._sock.setblocking(False)
             self._poll.register(self._sock, select.POLLOUT)
@@ -50,6 +50,11 @@ class Dial:
                 )
                 self._sock.setblocking(False)
         return self._sock
+
+    def close(self):
+        """Closes what start() opened. An SSLSocket whose handshake failed no longer closes the socket below it."""
+        if self._plain is not None:
+            self._plain.close()
 
     def wants_write(self):
         """Whether the next step waits for writability; a TLS handshake waits for the peer's words."""

@@ -1,4 +1,6 @@
-"""The client against a real broker; tests/host/test_mqtt_broker.py starts it in a VM: mqttnode.py ROLE PORT."""
+"""The client against a real broker; tests/host/test_mqtt_broker.py starts it in a VM: mqttnode.py ROLE PORT, and
+for `pressed` FOLDER SNDBUF: the folder of `ca`, `cert` and `pkey`, and the number of SO_SNDBUF.
+"""
 
 import asyncio
 import socket
@@ -66,6 +68,73 @@ async def round_trip(port):
     other.cancel()
     near.disconnect()
     far.disconnect()
+
+
+PRESSED = 300
+
+
+class Pressed:
+    """A client over TLS that publishes PRESSED messages as fast as there is room, and checks as many that come."""
+
+    def __init__(self, name, port, to, source):
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(sys.argv[3] + "/ca")
+        context.load_cert_chain(sys.argv[3] + "/cert", sys.argv[3] + "/pkey")
+        self.client = mqtt.Client(name)
+        self.client.set_callback(self._heard)
+        self.start = time.ticks_ms()
+        address = socket.getaddrinfo("127.0.0.1", port)[0][-1]
+        self.client.connect(address, ssl=context, server_hostname="127.0.0.1")
+        self.client.sock.setsockopt(socket.SOL_SOCKET, int(sys.argv[4]), 2048)
+        self.client.subscribe(source)
+        self.to = to
+        self.sent = self.heard = self.stalls = 0
+        send = self.client._outbox.send
+
+        def counted(sock):
+            taken = send(sock)
+            # The handshake takes nothing either.
+            self.stalls += not taken and self.client.state == mqtt.UP
+            return taken
+
+        self.client._outbox.send = counted
+
+    def _heard(self, topic, payload):
+        if bytes(payload) != _payload(self.heard):
+            raise RuntimeError("message %d came as %s" % (self.heard, bytes(payload)[:20]))
+        self.heard += 1
+
+    async def up(self):
+        await _run(self.client, lambda: self.client.state == mqtt.UP and not self.client._awaited)
+        return time.ticks_diff(time.ticks_ms(), self.start)
+
+    async def run(self):
+        start = time.ticks_ms()
+        while self.sent < PRESSED or self.client.pending() or self.heard < PRESSED:
+            # One at a time, so that the buffer grows behind a write that was refused.
+            if self.sent < PRESSED and self.client.publish(self.to, _payload(self.sent)):
+                self.sent += 1
+            if time.ticks_diff(time.ticks_ms(), start) > BUDGET_MS:
+                raise RuntimeError("sent %d, heard %d" % (self.sent, self.heard))
+            if not self.client.check_msg() and (self.client.pending() or self.sent == PRESSED):
+                await wait(self.client, 10)
+            else:
+                await asyncio.sleep_ms(0)
+
+
+async def pressed(port):
+    """Two clients flood each other over TLS; nothing may be lost, doubled or reordered on the way."""
+    near = Pressed("near", port, b"v1/t/n/up/t", b"v1/t/n/dn/+")
+    first_ms = await near.up()
+    far = Pressed("far", port, b"v1/t/n/dn/x", b"v1/t/n/up/+")
+    await far.up()
+    start = time.ticks_ms()
+    await asyncio.gather(near.run(), far.run())
+    taken = time.ticks_diff(time.ticks_ms(), start)
+    print("handshake ms %d, exchange ms %d, stalls %d %d" % (first_ms, taken, near.stalls, far.stalls))
 
 
 async def one_write(port):

@@ -1,3 +1,4 @@
+# vm31: no, its peer is a socket
 # heap: 192K
 """The client against a peer that follows a script: the good path, and each way in which it can go wrong."""
 

@@ -1,3 +1,4 @@
+# vm31: no, its peer is a socket
 """Waiting in asyncio: woken by the socket at once, by nothing else before its time."""
 
 import asyncio

@@ -6,6 +6,7 @@ codec's SPEC.md. A cloud is a black box behind its command.
 
 from __future__ import annotations
 
+import base64
 import binascii
 import hashlib
 import hmac
@@ -14,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -104,11 +106,10 @@ def gap_body(ring: int, lo: int, hi: int, reason: int, readings: int) -> bytes:
 class NodeKeys:
     """What a node derives from K, and the messages it seals."""
 
-    def __init__(self, key: bytes, tenant: str, node: str) -> None:
-        self.key, self.tenant, self.node = key, tenant, node
+    def __init__(self, key: bytes, tenant: str, node: str, credentials: Path | None = None) -> None:
+        self.key, self.tenant, self.node, self.credentials = key, tenant, node, credentials
         self.kd = digest(key, b"fn1 data")
         self.kc = digest(key, b"fn1 ctrl")
-        self.password = digest(key, b"fn1 mqtt").hex()[:32]
 
     def tag(self, message: bytes, nonce: bytes = b"") -> bytes:
         """The 8-byte tag under Kd."""
@@ -191,26 +192,58 @@ class NodeKeys:
         return found
 
 
+def tls_context(credentials: Path, certificate: bool = True) -> ssl.SSLContext:
+    """A node's TLS, from the files `ca`, `cert` and `pkey`; without its certificate if so wanted.
+
+    TLS 1.2, as on a board.
+    """
+    context = ssl.create_default_context(cadata=(credentials / "ca").read_bytes())
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if certificate:
+        secret = base64.encodebytes((credentials / "pkey").read_bytes()).decode()
+        pem = credentials / "both.pem"
+        pem.write_text(
+            ssl.DER_cert_to_PEM_cert((credentials / "cert").read_bytes())
+            + f"-----BEGIN PRIVATE KEY-----\n{secret}-----END PRIVATE KEY-----\n"
+        )
+        context.load_cert_chain(pem)
+    return context
+
+
 class MqttNode:
-    """A node on a socket: MQTT 3.1.1 by hand, QoS 0, blocking with deadlines."""
+    """A node on a socket: TLS, MQTT 3.1.1 by hand, QoS 0, blocking with deadlines."""
 
     def __init__(self, address: str, keys: NodeKeys) -> None:
         self.keys = keys
         self.nonce = bytes(8)
         self._address = address
         self._buffer = b""
-        self._socket: socket.socket | None = None
+        self._socket: ssl.SSLSocket | None = None
 
-    def connect(self, password: str | None = None, topic: str | None = None) -> None:
-        """Connect and subscribe, to its own `dn` or to another topic. Raises ConnectionError if refused."""
+    def connect(
+        self, topic: str | None = None, *, credentials: Path | None = None, certificate: bool = True,
+        client_id: str | None = None, user: str | None = None,
+    ) -> None:  # fmt: skip
+        """Connect and subscribe, to its own `dn` or to another topic. Raises OSError if refused.
+
+        With the node's own credentials or others, with its own client id or another, without a user name or with one.
+        """
         self.close()
         host, port = self._address.split(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=WAIT_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        folder = credentials or self.keys.credentials
+        if folder is None:
+            raise ConnectionError("no credentials")
+        plain = socket.create_connection((host, int(port)), timeout=WAIT_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self._socket = tls_context(folder, certificate).wrap_socket(plain, server_hostname=host)
+        except OSError:
+            plain.close()
+            raise
         self._buffer = b""
         node = self.keys.node
-        fields = (node, node, password or self.keys.password)
-        body = b"\0\4MQTT\4\xc2" + struct.pack(">H", 60)
+        fields = [client_id or node] + ([user] if user else [])
+        body = b"\0\4MQTT\4" + (b"\x82" if user else b"\x02") + struct.pack(">H", 60)
         body += b"".join(struct.pack(">H", len(field)) + field.encode() for field in fields)
         down = (topic or f"v1/{self.keys.tenant}/{node}/dn/+").encode()
         subscribe = struct.pack(">HH", 1, len(down)) + down + b"\0"
@@ -281,7 +314,8 @@ class MqttNode:
             left = deadline - time.monotonic()
             if self._socket is None:
                 raise ConnectionError("not connected")
-            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+            # What TLS has already decrypted no longer shows on the descriptor.
+            if left <= 0 or not (self._socket.pending() or select.select([self._socket], [], [], left)[0]):
                 raise TimeoutError("nothing from the broker")
             chunk = self._socket.recv(65536)
             if not chunk:
@@ -367,11 +401,12 @@ class Cloud:
 
     def add(self, node: str, key: bytes, channels: Sequence[tuple[int, str, str]], tenant: str = "acme") -> NodeKeys:
         """Register a node."""
+        credentials = self.data / "handed out" / node
         done = command("add", node, "--tenant", tenant, "--key", key.hex(), "--channels", json.dumps(channels),
-                       "--data", self.data)  # fmt: skip
+                       "--credentials", credentials, "--data", self.data)  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stderr)
-        return NodeKeys(key, tenant, node)
+        return NodeKeys(key, tenant, node, credentials)
 
     def query(self, *arguments: str) -> Any:
         """Run a command that writes JSON, return what it wrote."""

@@ -186,13 +186,13 @@ def test_add_is_idempotent_and_keeps_no_key(tmp_path: Path) -> None:
         assert versions == [1, 1]
         renamed = [(1, "light", "lx"), (2, "air.temperature", "degC")]
         assert store.add_node(db, "n1", "acme", KEYS.key, renamed) == 1
-        assert store.add_node(db, "n1", "acme", bytes(32), renamed) == 2
-        assert store.add_node(db, "n1", "acme", KEYS.key, renamed) == 3
-        assert db.execute("SELECT kd, password FROM node").fetchall() == [(KEYS.kd, KEYS.password)]
+        assert store.add_node(db, "n1", "acme", bytes(32), renamed) == 1
+        assert store.add_node(db, "n1", "acme", KEYS.key, renamed) == 1
+        assert db.execute("SELECT kd FROM node").fetchall() == [(KEYS.kd,)]
         assert db.execute("SELECT kc FROM control_key").fetchall() == [(KEYS.kc,)]
-        broker.write_config(db, tmp_path, "127.0.0.1", 1, 2)
+        broker.write_config(db, tmp_path, "127.0.0.1", 1, 2, ["127.0.0.1"])
     db.close()
-    for path in tmp_path.iterdir():
+    for path in filter(Path.is_file, tmp_path.iterdir()):
         content = path.read_bytes()
         assert KEYS.key not in content and KEYS.key.hex().encode() not in content
         assert path.name.startswith("cloud.sqlite3-") or path.stat().st_mode & 0o077 == 0

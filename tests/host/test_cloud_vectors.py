@@ -63,11 +63,10 @@ def test_a_time_outside_32_bits_is_refused() -> None:
 
 
 def test_keys_and_tags() -> None:
-    """Derived keys, the MQTT password, tags with and without nonce."""
+    """Derived keys, tags with and without nonce."""
     key = bytes.fromhex(WIRE["key"])
     assert wire.data_key(key).hex() == WIRE["kd"]
     assert wire.control_key(key).hex() == WIRE["kc"]
-    assert wire.mqtt_password(key) == WIRE["mqtt_password"]
     for case in WIRE["tags"]:
         nonce = bytes.fromhex(case["nonce"])
         assert wire.tag(KD, *WHO, bytes.fromhex(case["message"]), nonce).hex() == case["tag"]

@@ -9,22 +9,27 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+
+from cloud import pki
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "device" / "mqttnode.py"
 
 
 class Broker(NamedTuple):
-    """A running nats-server and its MQTT port."""
+    """A running nats-server, its MQTT port, and the folder of a node's credentials if it demands any."""
 
     process: subprocess.Popen[bytes]
     port: int
+    credentials: Path | None = None
 
 
 def _free_ports(count: int) -> list[int]:
@@ -49,10 +54,28 @@ def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A nats-server with JetStream and MQTT on free ports, ended by its process id."""
+    with _serve(tmp_path, {"user": "node", "password": "secret"}, {}) as process_and_port:
+        yield Broker(*process_and_port)
+
+
+@pytest.fixture
+def tls_broker(tmp_path: Path) -> Iterator[Broker]:
+    """The same with mutual TLS, as the cloud sets it up."""
+    authority = pki.Authority(tmp_path)
+    certificate, key = authority.server(["127.0.0.1"])
+    authority.node("node").write(tmp_path / "node")
+    tls = {"cert_file": str(certificate), "key_file": str(key), "ca_file": str(authority.certificate)}
+    with _serve(tmp_path, {"user": pki.user_of("node")}, {"tls": tls | {"verify_and_map": True}}) as process_and_port:
+        yield Broker(*process_and_port, tmp_path / "node")
+
+
+@contextmanager
+def _serve(
+    tmp_path: Path, identity: dict[str, str], mqtt: dict[str, Any]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     client_port, mqtt_port = _free_ports(2)
     user = {
-        "user": "node",
-        "password": "secret",
+        **identity,
         "permissions": {"publish": ["v1.t.n.>"], "subscribe": ["v1.t.n.up.*", "v1.t.n.dn.*"]},
     }
     config = tmp_path / "broker.conf"
@@ -61,7 +84,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
             {
                 "server_name": "test",
                 "listen": f"127.0.0.1:{client_port}",
-                "mqtt": {"listen": f"127.0.0.1:{mqtt_port}"},
+                "mqtt": {"listen": f"127.0.0.1:{mqtt_port}", **mqtt},
                 "jetstream": {"store_dir": str(tmp_path / "store")},
                 "accounts": {"T": {"jetstream": "enabled", "users": [user]}},
             }
@@ -75,16 +98,16 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         process = subprocess.Popen([program, "-c", str(config)], stdout=output, stderr=output)
     try:
         _await_port(mqtt_port, process, log)
-        yield Broker(process, mqtt_port)
+        yield process, mqtt_port
     finally:
         process.kill()
         process.wait()
 
 
-def _start(role: str, port: int) -> subprocess.Popen[str]:
+def _start(role: str, port: int, *more: str) -> subprocess.Popen[str]:
     path = ":".join(str(ROOT / folder) for folder in ("firmware", "lib", "tests/device"))
     return subprocess.Popen(
-        [sys.executable, "-m", "micropython_unix", "-X", "heapsize=128K", str(SCRIPT), role, str(port)],
+        [sys.executable, "-m", "micropython_unix", "-X", "heapsize=128K", str(SCRIPT), role, str(port), *more],
         env=os.environ | {"MICROPYPATH": f"{path}:.frozen"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -93,8 +116,8 @@ def _start(role: str, port: int) -> subprocess.Popen[str]:
     )
 
 
-def _run(role: str, port: int) -> str:
-    vm = _start(role, port)
+def _run(role: str, port: int, *more: str) -> str:
+    vm = _start(role, port, *more)
     try:
         said, _ = vm.communicate(timeout=15)
     finally:
@@ -143,3 +166,55 @@ def test_stopped_broker_is_a_fault_in_bounded_time(broker: Broker) -> None:
 @pytest.mark.parametrize("role", ["refused", "denied"])
 def test_broker_says_no(broker: Broker, role: str) -> None:
     assert _run(role, broker.port) == f"fault {role}\n"
+
+
+class Narrow:
+    """A way to the broker that takes little at a time: whoever writes faster is told to wait."""
+
+    def __init__(self, upstream: int) -> None:
+        self._upstream = upstream
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.port = self._listener.getsockname()[1]
+
+    def __enter__(self) -> "Narrow":
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._upstream))
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(1000):
+                sink.sendall(data)
+                time.sleep(0.0005)
+        except OSError:
+            pass
+        finally:
+            for each in (source, sink):
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+
+def test_nothing_is_lost_over_tls_under_back_pressure(tls_broker: Broker) -> None:
+    """300 messages of 1 KB each way at once, in order, while TLS writes are refused again and again."""
+    with Narrow(tls_broker.port) as narrow:
+        said = _run("pressed", narrow.port, str(tls_broker.credentials), str(socket.SO_SNDBUF))
+    found = re.search(r"handshake ms (\d+), exchange ms (\d+), stalls (\d+) (\d+)", said)
+    assert found, said
+    assert int(found[1]) < 2000
+    assert min(int(found[3]), int(found[4])) >= 10

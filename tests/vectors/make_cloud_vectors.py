@@ -192,7 +192,7 @@ def wire() -> dict[str, Any]:
     return {
         "about": "all messages are of this node; ACKs belong to session ack_nonce; range: [offset from cum, length]",
         "key": kit.hexed(KEYS.key), "tenant": KEYS.tenant, "node": KEYS.node,
-        "kd": kit.hexed(KEYS.kd), "kc": kit.hexed(KEYS.kc), "mqtt_password": KEYS.password,
+        "kd": kit.hexed(KEYS.kd), "kc": kit.hexed(KEYS.kc),
         "tags": [
             {"message": kit.hexed(message), "nonce": kit.hexed(salt), "tag": kit.hexed(KEYS.tag(message, salt))}
             for message in (b"", b"\x12", bytes(range(200))) for salt in (b"", nonce)
