@@ -4,18 +4,29 @@ memory.
 
 import asyncio
 import gc
+import sys
 
-from . import limits, settings, slots
+from . import settings, slots
+from .alarms import Alarms
 from .bootlog import BootLog
+from .modules import forget
 from .retained import Retained
-from .sampler import OK, Sampler
+from .sampler import Sampler
 from .store import Store
 from .timekeeper import Timekeeper
+from .watch import CONTACT, LOOP, Watch
 
 _DEEP_SLEEP_WAKE = 3
 _RESTART = 4
+_CRASH = 6
+_CRASH_SLEEP_S = 60  # an error that every boot meets must not empty the battery
+_LAST_CONN = 0xFFFF  # contacts of one boot: the cloud ignores a birth whose (boot, conn) is not newer
+_MEASURE_MS = 20000  # the slowest sensor, and what storing its row may take
+_CONTACT_MS = 15000  # what a contact may take on top of its cap: framing before, closing after
 _SHORTEST_SLEEP_MS = 2000  # below it a boot costs more than staying awake
 _LONGEST_SLEEP_S = 65535  # what the retained table can hold
+_GARBAGE = 4096  # collected whenever so many bytes were allocated, from the contact on
+_STEP_MS = 100  # in the last second before a slot: the clock counts whole seconds
 _FRAME_ROWS = 100  # rows in the journal that make a frame without waiting for the report
 
 
@@ -33,8 +44,8 @@ class Node:
         self._sampler = Sampler(board, self.settings["sensors"], len(channels))
         self._intervals = [sensor["interval"] for sensor in self.settings["sensors"]]
         self._last = 0  # time of the last row, by the clock as it is now
-        self._state = 0  # two bits per channel, as in a journal row
-        self._alarmed = False
+        self._alarms = Alarms(self.settings, self.store)
+        self.watch = Watch(board.power.feed)
         self._ended = asyncio.Event()
         self._contact = None
         self.reason = 0
@@ -45,52 +56,46 @@ class Node:
         """Finds out where the last boot left off."""
         kept = self.retained.load()
         self.reason = self.board.power.reset_cause()
-        if self.reason == _RESTART and kept and self.retained.reason:
+        if self.reason in (_RESTART, _DEEP_SLEEP_WAKE) and kept and self.retained.reason:
             self.reason = self.retained.reason
         cold = self.reason != _DEEP_SLEEP_WAKE or not kept
         self.bootlog.load()
         if cold:
             self.retained.clear()
+            self.retained.save()
             self.bootlog.begin(self.board.clock.seconds())
+        else:
+            self.board.clock.resume(self.retained.seconds, self.retained.quality)
         self.store.mount(cold)
         self._recall(cold)
         return cold
 
     def _recall(self, cold):
-        """Limits and sensor failures carry on from the newest row; after a cut the alarms in flash are the truth."""
+        """Limits and sensor failures carry on from the newest row; after a cut the events in flash are the truth."""
         row = self.store.rows.last()
         now, quality = self.keeper.stamp()
         if row is not None:
-            self._state = row.state
+            self._alarms.state = row.state
         if row is None or cold:
             self._last = now - max(self._intervals)  # every sensor is due
         elif quality and not row.quality:
             self._last = self.bootlog.began + row.time  # the clock was set since
         else:
             self._last = row.time
+            if quality:
+                self._last = slots.kept(row.time, self.retained.seconds, min(self._intervals))
         if cold:
-            self._recall_events()
             self._framer().settle()
-
-    def _recall_events(self):
-        """An event is written before its row: a cut between the two must not report it again."""
-        from . import wire
-
-        alerts = self.store.alerts
-        oldest, _, following = alerts.range()
-        for seq in range(oldest, following):
-            kind, index, state = wire.event_state(alerts.read(seq))
-            if kind == wire.ALARM:
-                self._state = limits.put(self._state, index, state)
-            elif kind == wire.SENSOR and index < len(self._intervals):
-                first = self.settings["sensors"][index]["channels"][0]
-                self._state = limits.put(self._state, first, limits.SENSOR_FAILS if state else limits.NORMAL)
+        if cold or row is None:
+            self._alarms.replay()
 
     # Awake
 
     async def live(self):
         """Measures slot after slot; ends in deep sleep as soon as no contact runs and the next slot is far enough."""
+        asyncio.create_task(self.watch.run())
         while True:
+            self.watch.expect(LOOP, _MEASURE_MS)
             now, _ = self.keeper.stamp()
             due = [i for i in range(len(self._intervals)) if slots.due(self._intervals[i], self._last, now)]
             if due:
@@ -99,72 +104,58 @@ class Node:
                 if self._contact is None and self._contact_due(before):
                     self._contact = asyncio.create_task(self._report())
             left_ms = self._ms_to_next_slot()
+            nap_ms = max(_STEP_MS, left_ms - 1000)
+            self.watch.expect(LOOP, nap_ms + _MEASURE_MS)
             if self._contact is not None:
-                await self._wait_contact(left_ms)
+                await self._wait_contact(nap_ms)
+            elif self.retained.conn == _LAST_CONN:
+                self._restart()
             elif left_ms < _SHORTEST_SLEEP_MS:
-                await asyncio.sleep_ms(left_ms)
+                await asyncio.sleep_ms(nap_ms)
             else:
                 self._sleep(left_ms)
 
-    async def _wait_contact(self, left_ms):
+    async def _wait_contact(self, nap_ms):
         """Until the contact ends or a slot comes up meanwhile."""
         try:
-            await asyncio.wait_for_ms(self._ended.wait(), left_ms)
+            await asyncio.wait_for_ms(self._ended.wait(), nap_ms)
         except asyncio.TimeoutError:
             return
         self._ended.clear()
         self._contact = None
 
     def _ms_to_next_slot(self):
+        """0 or less where measuring, or a clock set forward, has used up a slot."""
         now, _ = self.keeper.stamp()
-        return max(1, (slots.next_slot(self._intervals, max(self._last, now)) - now) * 1000)
+        return (slots.next_slot(self._intervals, self._last) - now) * 1000
 
     def _sleep(self, ms):
-        seconds = min(ms // 1000, _LONGEST_SLEEP_S)
         retained = self.retained
+        seconds = min(ms // 1000, _LONGEST_SLEEP_S)
         retained.reason = 0
         retained.seconds = self.board.clock.seconds()
         retained.sleep_s = seconds
-        wall = self.board.clock.wall()
-        retained.quality = wall[1] if wall else 0
+        retained.quality = self.keeper.wall()[1]
         retained.save()
         self.board.power.sleep(seconds * 1000)
+
+    def _restart(self):
+        self.retained.reason = _RESTART
+        self.retained.save()
+        self.board.power.reset()
 
     # Measuring
 
     async def _measure(self, due):
         sampler = self._sampler
+        began = self.keeper.uptime_s()
         await sampler.sample(due)
+        # The row is of the moment it was begun, or it might take the next slot; the clock may have been set meanwhile.
         now, quality = self.keeper.stamp()
-        self._judge_sensors(due)
-        self._judge_limits()
-        self.store.append_row(quality, self.bootlog.boot, now, sampler.present, self._state, sampler.values)
+        now -= self.keeper.uptime_s() - began
+        self._alarms.judge(sampler, due)
+        self.store.append_row(quality, self.bootlog.boot, now, sampler.present, self._alarms.state, sampler.values)
         self._last = now
-
-    def _judge_sensors(self, due):
-        """Reports each sensor that began to fail or works again, once."""
-        for index in due:
-            first = self.settings["sensors"][index]["channels"][0]
-            failed = limits.get(self._state, first) == limits.SENSOR_FAILS
-            outcome = self._sampler.outcome[index]
-            if (outcome != OK) != failed:
-                self.store.sensor(index, outcome)
-                self._state = limits.put(self._state, first, limits.NORMAL if failed else limits.SENSOR_FAILS)
-
-    def _judge_limits(self):
-        sampler = self._sampler
-        for channel, low, high, hysteresis in self.settings["limits"]:
-            if not sampler.present >> (channel - 1) & 1:
-                continue
-            value = sampler.values[channel - 1]
-            before = limits.get(self._state, channel)
-            after = limits.judge(before, value, low, high, hysteresis)
-            if after != before:
-                crossed = after or before
-                limit = high if crossed == limits.HIGH else low
-                self.store.alarm(channel, after, self.settings["channels"][channel - 1][3], value, limit)
-                self._state = limits.put(self._state, channel, after)
-                self._alarmed = True
 
     # Reporting
 
@@ -183,38 +174,50 @@ class Node:
     def _contact_due(self, before):
         """A boot, an alarm, a report's moment, or a contact owed from before."""
         retained = self.retained
-        if self._alarmed or retained.conn == 0 and not retained.failures:
+        if self._alarms.raised or retained.conn == 0 and not retained.failures:
             return True
         if slots.report_due(self.settings["report"], self._report_offset(), before, self._last):
             retained.contact_owed = True
         if retained.contact_owed:
-            return slots.retry_due(retained.failures, min(self._intervals), self._last)
+            return slots.retry_due(retained.failures, min(self._intervals), self._report_offset(), self._last)
         if self.store.waiting_rows() >= _FRAME_ROWS:
             self.store.mount_rest()
             self._framer().run()
         return False
 
     async def _report(self):
-        # Importing leaves garbage of several times a module's size: without a collection in between it would not fit.
-        gc.collect()
-        self.store.mount_rest()
-        fresh_from = self.store.frames.range()[2]
-        self._framer().run()
-        gc.collect()
-
-        gc.collect()
-        from .uplink import Uplink
-
-        gc.collect()
+        """One contact, as a task that nobody awaits: what goes wrong in it must cost this contact and no more."""
         retained = self.retained
         retained.contact_owed = True
-        retained.conn = (retained.conn + 1) & 0xFFFF
-        if await Uplink(self).run(fresh_from):
-            retained.contact_owed = self._alarmed = False
-            retained.failures = 0
-        else:
-            retained.failures = min(retained.failures + 1, 255)
-        self._ended.set()
+        self._alarms.raised = False
+        failures = min(retained.failures + 1, 255)
+        self.watch.expect(CONTACT, self.settings["awake_cap"] * 1000 + _CONTACT_MS)
+        try:
+            # Importing leaves garbage of several times a module's size: it fits only with a collection in between.
+            gc.collect()
+            self.store.mount_rest()
+            committed = self.store.committed()
+            fresh_from = self.store.frames.range()[2]
+            self._framer().run()
+            # A TLS session needs the memory more.
+            forget("node.framing")
+            forget("codec")
+            gc.threshold(_GARBAGE)
+            from .uplink import Uplink
+
+            gc.collect()
+            retained.conn += 1
+            if await Uplink(self).run(fresh_from):
+                retained.contact_owed = self._alarms.raised = False
+                failures = 0
+            elif self.store.committed() > committed:
+                failures = 0  # a backlog may take several contacts
+        except Exception as error:
+            sys.print_exception(error)
+        finally:
+            retained.failures = failures
+            self.watch.done(CONTACT)
+            self._ended.set()
 
     def _framer(self):
         from .framing import Framer
@@ -223,14 +226,29 @@ class Node:
 
     def set_clock(self, seconds, ms):
         """The cloud has told the time. A slot once taken stays taken when a set clock is corrected."""
-        known = self.board.clock.wall()
+        _, known = self.keeper.wall()
         self.keeper.set(seconds, ms, 2)
         if not known:
             self._last += self.bootlog.began
+        self._last = slots.kept(self._last, seconds, min(self._intervals))
+
+    def crashed(self):
+        """Sleeps after an error that nothing contained; the next boot starts from nothing and says why."""
+        self.retained.reason = _CRASH
+        self.retained.save()
+        try:
+            if self._contact is not None:
+                self.board.radio().down()
+        finally:
+            self.board.power.sleep(_CRASH_SLEEP_S * 1000)
 
 
 def run(board):
-    """Never returns: a waking ends in deep sleep."""
+    """Never returns: a waking ends in deep sleep. A node without its settings stays at its console."""
     node = Node(board)
-    node.begin()
-    asyncio.run(node.live())
+    try:
+        node.begin()
+        asyncio.run(node.live())
+    except Exception as error:
+        sys.print_exception(error)
+        node.crashed()

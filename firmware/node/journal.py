@@ -50,6 +50,12 @@ class Journal:
         return memoryview(buf)[:at]
 
     def last(self):
-        """The newest row, or None while the journal is empty."""
+        """The newest row; None while the journal is empty, or where that row is damaged."""
         oldest, _, following = self.ring.range()
-        return Row(self.ring.read(following - 1)) if following > oldest else None
+        if following == oldest:
+            return None
+        try:
+            return Row(self.ring.read(following - 1))
+        except (KeyError, ValueError) as error:
+            print("journal: the newest row cannot be read: %s" % error)
+            return None

@@ -3,14 +3,14 @@
 | at | field | |
 |---|---|---|
 | 0 | crc u16 | CRC-16 over bytes 2..27 |
-| 2 | reason and flags u8 | bits 0-3 why the node reset itself (wire reset reasons), bit 4 a contact is owed |
+| 2 | reason and flags u8 | 0-3 why the node reset itself (wire reset reasons), 4 a contact is owed, 5-6 the board's |
 | 3 | task u8, 4 step u8, 5 since u16, 7 unproven boots u8 | for crash reports, not yet used |
 | 8 | seconds at sleep i32 | the clock's, set or not |
 | 12 | sleep u16 | seconds asked for |
 | 14 | battery u8 | not yet used |
 | 15 | ring hints 3 x 3 | journal, alerts, frames |
 | 24 | conn u16 | contacts in this boot |
-| 26 | quality u8 | of the clock at sleep |
+| 26 | quality u8 | bits 0-1 of the clock at sleep, bits 2-7 the board's |
 | 27 | failures u8 | contacts failed in a row |
 """
 
@@ -55,7 +55,7 @@ class Retained:
         self.sleep_s = fields[7]
         self.hints[:] = fields[9]
         self.conn = fields[10]
-        self.quality = fields[11]
+        self.quality = fields[11] & 3
         self.failures = fields[12]
         return True
 

@@ -3,6 +3,7 @@ values.
 """
 
 import asyncio
+import sys
 import time
 from array import array
 
@@ -46,10 +47,8 @@ class Sampler:
             try:
                 longest = max(longest, self._driver(index).start(time.ticks_ms()))
                 self.outcome[index] = OK
-            except OSError:
-                self.outcome[index] = NO_ANSWER
-            except ValueError:
-                self.outcome[index] = WRONG_ANSWER
+            except Exception as error:
+                self.outcome[index] = _judge(error)
         if longest:
             await asyncio.sleep_ms(longest)
         for index in due:
@@ -60,10 +59,17 @@ class Sampler:
         channels = self._sensors[index]["channels"]
         try:
             self._drivers[index].collect(self.values, channels[0] - 1)
-        except OSError:
-            return NO_ANSWER
-        except ValueError:
-            return WRONG_ANSWER
+        except Exception as error:
+            return _judge(error)
         for channel in channels:
             self.present |= 1 << (channel - 1)
         return OK
+
+
+def _judge(error):
+    """The outcome that an exception of a driver or its port means. A driver's bug costs its sensor, not the node."""
+    if isinstance(error, OSError):
+        return NO_ANSWER
+    if not isinstance(error, ValueError):
+        sys.print_exception(error)
+    return WRONG_ANSWER

@@ -48,8 +48,8 @@ SETTINGS = tuple(
         ("wifi[].password", "passphrase", "characters", (8, 63), "", NEXT_CONTACT,
          "Its WPA passphrase; empty for an open network."),
         ("cloud.host", "host", "characters", (1, 253), REQUIRED, NEXT_CONTACT,
-         "Host name or address of the cloud end."),
-        ("cloud.port", "int", "", (1, 65535), 1883, NEXT_CONTACT, "Its MQTT port."),
+         "Host name or address of the cloud end; its certificate must be for just this name."),
+        ("cloud.port", "int", "", (1, 65535), 8883, NEXT_CONTACT, "Its MQTT port; TLS always."),
         ("report.interval", "int", "s", (60, 86400), 3600, NEXT_CONTACT,
          "Time between contacts. An alarm does not wait for it."),
         ("power.awake_cap", "int", "s", (5, 120), 30, NEXT_CONTACT,
@@ -75,7 +75,7 @@ SETTINGS = tuple(
 
 # Arrays of tables: the fewest and most entries.
 COUNTS = {"wifi[]": (1, 4), "sensor[]": (1, 16)}
-MAX_CHANNELS = 32  # of all sensors together: what one codec frame holds
+MAX_CHANNELS = 16  # of all sensors together: what the state field of a journal row holds
 
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789_-"
 _HOST = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:"

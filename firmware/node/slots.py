@@ -16,6 +16,15 @@ def next_slot(intervals, last):
     return min((last // interval + 1) * interval for interval in intervals)
 
 
+def kept(last, now, interval):
+    """The last row's time once the clock was set back to `now`.
+
+    A slot taken too early stays taken. But where the clock had been ahead by more than `interval`, its slots were not
+    these: without this the node would measure nothing until the time of its last row comes again.
+    """
+    return now if last > now + interval else last
+
+
 def report_due(interval, offset, last, now):
     """True when a report's moment (multiples of `interval`, moved by the node's own `offset`) lies in (last, now]."""
     return (now - offset) // interval > (last - offset) // interval
@@ -26,6 +35,9 @@ def next_report(interval, offset, now):
     return interval - (now - offset) % interval
 
 
-def retry_due(failures, interval, now):
-    """After f failed contacts in a row only every 2^f-th slot tries again, at the least every 64th."""
-    return now // interval % (1 << min(failures, 6)) == 0
+def retry_due(failures, interval, offset, now):
+    """After f failed contacts in a row only every 2^f-th slot tries again, at the least every 64th.
+
+    `offset`: the node's own, any integer, so that a fleet does not come back all at once.
+    """
+    return (now // interval + offset) % (1 << min(failures, 6)) == 0

@@ -11,8 +11,9 @@ import flashring
 
 from .journal import Journal, Row
 
-_FULL = 1
+_FULL, _UNREADABLE = 1, 2  # reasons of a gap
 _EVENT_MAX = 64
+_RECENT = 64  # events among which the gap of a loss that was cut short is looked for
 
 
 class Store:
@@ -59,20 +60,36 @@ class Store:
 
     def append_row(self, *fields):
         """Durable on return; fields as `Journal.pack` takes them."""
-        data = self.rows.pack(*fields)
-        while True:
-            try:
-                return self.journal.append(data)
-            except flashring.RingFull as full:
-                self._give_up(0, self.journal, full.seq)
+        return self._append(0, self.journal, self.rows.pack(*fields))
 
     def append_frame(self, data):
         """Durable on return."""
+        return self._append(2, self.frames, data)
+
+    def _append(self, number, ring, data):
         while True:
             try:
-                return self.frames.append(data)
+                return ring.append(data)
             except flashring.RingFull as full:
-                self._give_up(2, self.frames, full.seq)
+                self._give_up(number, ring, full.seq)
+
+    def committed(self):
+        """A number that grows with every record that the cloud has committed."""
+        return self.alerts.range()[1] + self.frames.range()[1]
+
+    def events(self, recent=None):
+        """The payloads of the events that can still be read, sent or not, oldest first; `recent`: only the last so
+        many.
+        """
+        self.mount_rest()
+        oldest, _, following = self.alerts.range()
+        if recent is not None:
+            oldest = max(oldest, following - recent)
+        for seq in range(oldest, following):
+            try:
+                yield self.alerts.read(seq)
+            except KeyError as error:
+                print("store: alerts: %s" % error)
 
     def alarm(self, channel, state, exponent, value, limit):
         """Records an alarm."""
@@ -81,6 +98,17 @@ class Store:
     def sensor(self, index, state):
         """Records that a sensor failed or works again."""
         self._append_event("sensor", index, state)
+
+    def unreadable(self, number, seq):
+        """Declares record `seq` of ring `number` (0 journal, 1 alerts, 2 frames) lost: it is damaged. Its readings
+        nobody can count any more: 0.
+        """
+        self._declare(number, seq, seq, _UNREADABLE, 0)
+        if number == 0:
+            try:
+                self.journal.drop(seq)
+            except flashring.RingFull as full:
+                print("store: journal: %s" % full)
 
     def _stamp(self):
         wall, quality = self._keeper.wall()
@@ -105,13 +133,28 @@ class Store:
         first = max(oldest, released + 1)
         readings = 0
         for seq in range(first, last + 1):
-            readings += _readings(number, ring.read(seq))
-        self._append_event("gap", number, first, last, _FULL, readings)
+            try:
+                readings += _readings(number, ring.read(seq))
+            except (KeyError, ValueError) as error:
+                print("store: given up unread: %s" % error)
+        self._declare(number, first, last, _FULL, readings)
         ring.drop(last)
+
+    def _declare(self, number, first, last, reason, readings):
+        """Records a gap, unless that was done and a cut came before the records were given up."""
+        from . import wire
+
+        body = struct.pack("<BIIB", number, first, last, reason)
+        for event in self.events(_RECENT):
+            if event[0] == wire.GAP and event[14:24] == body:
+                return
+        self._append_event("gap", number, first, last, reason, readings)
 
 
 def _readings(number, data):
-    """Values in a row, or rows in a frame times its channels (as many as it can hold)."""
+    """How many readings a row or a frame holds."""
     if number == 0:
         return len(Row(data).values)
-    return struct.unpack_from("<H", data, 4)[0] * data[6 + 12]
+    from .framing import readings
+
+    return readings(data)

@@ -5,15 +5,16 @@ import hashlib
 import os
 import time
 
-from mqtt import Client, MqttError
+from mqtt import DIAL, Client, MqttError
 from mqtt.aio import wait
 
+from . import release, tls, wire
 from . import settings as stored
-from . import wire
 from .session import Session
 
-FIRMWARE = 0 << 16 | 1 << 8 | 0  # major, minor, patch
 _WAIT_MS = 1000
+_RX_SIZE = 512  # an ACK with all its ranges and its topic takes 300
+_TX_SIZE = 2304  # two DATA messages with their topics
 _ROUND_TRIP_MS = 2000  # up to here an answer may correct a clock that was set before
 
 
@@ -29,7 +30,8 @@ class Uplink:
         self._reader = None
         self._session = None
         self._identity = None
-        self._began = 0
+        self._began = None
+        self._crowded = False  # the client had no room for the record whose turn it is
         self._buf = bytearray(wire.MESSAGE_MAX)
 
     async def run(self, fresh_from):
@@ -37,7 +39,6 @@ class Uplink:
         awake_cap.
         """
         cap_ms = self._settings["awake_cap"] * 1000
-        self._began = time.ticks_ms()
         radio = self._node.board.radio()
         try:
             await asyncio.wait_for_ms(self._talk(radio, fresh_from, cap_ms), cap_ms)
@@ -45,7 +46,7 @@ class Uplink:
             print("uplink: %s" % error)
         except asyncio.TimeoutError:
             print("uplink: not done after %d s awake" % self._settings["awake_cap"])
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: what mbedTLS says of a certificate
             print("uplink: no connection: %s" % error)
         finally:
             if self._client is not None:
@@ -54,8 +55,10 @@ class Uplink:
         return self._session is not None and self._session.done()
 
     def _now(self):
-        """Milliseconds since the contact began."""
-        return time.ticks_diff(time.ticks_ms(), self._began)
+        """Milliseconds since the first write left, 0 before: no deadline runs across the handshake, whose public-key
+        step alone takes seconds.
+        """
+        return 0 if self._began is None else time.ticks_diff(time.ticks_ms(), self._began)
 
     async def _talk(self, radio, fresh_from, cap_ms):
         import socket
@@ -64,23 +67,31 @@ class Uplink:
         self._identity = wire.Identity(stored.key(), self._settings["tenant"], self._settings["node"])
         host, port = self._settings["cloud"]
         # Resolving blocks, as on every MicroPython; nothing else is awake that could starve.
+        self._node.watch.feed()
         address = socket.getaddrinfo(host, port)[0][-1]
-        client = self._client = Client(self._identity.node)
+        client = self._client = Client(self._identity.node, rx_size=_RX_SIZE, tx_size=_TX_SIZE)
         client.set_callback(self._received)
-        self._session = Session(self._node.store.alerts, self._node.store.frames, fresh_from)
-        client.connect(address, self._identity.node, self._identity.password)
+        store = self._node.store
+        self._session = Session(store.alerts, store.frames, fresh_from, store.unreadable)
+        self._node.keeper.raise_clock(release.DATE)
+        client.connect(address, ssl=tls.context(), server_hostname=host)
         client.subscribe(self._identity.down)
         self._birth()
         self._send()
         while not self._session.done():
-            if not client.check_msg():
+            if client.state == DIAL:
+                self._node.watch.feed()  # the handshake's public-key step blocks for seconds
+            more = client.check_msg()
+            if self._began is None and client.state != DIAL:
+                self._began = time.ticks_ms()
+            if not more:
                 if self._session.birth_again:
                     raise MqttError("birth", "the cloud knows no session; the next contact makes a new one")
                 if self._send():
                     continue
                 if self._session.done():
                     break
-                due = self._session.due_ms(self._now())
+                due = None if self._crowded else self._session.due_ms(self._now())
                 await wait(client, _WAIT_MS if due is None else max(1, due))
             else:
                 await asyncio.sleep_ms(0)
@@ -103,7 +114,7 @@ class Uplink:
             boot=boot,
             conn=conn,
             chip=_u32(hashlib.sha256(node.board.chip_id()).digest()),
-            firmware=FIRMWARE,
+            firmware=release.FIRMWARE,
             config=self._settings["version"],
             last_cmd=node.bootlog.last_cmd,
             uptime_ms=node.keeper.uptime_ms(),
@@ -128,7 +139,8 @@ class Uplink:
                 return any_queued
             letter, lane, seq, payload = item
             size = wire.pack_data(self._buf, self._identity, lane.number, lane.ring.stream, seq, payload)
-            if not self._client.publish(self._identity.up[letter], memoryview(self._buf)[:size]):
+            self._crowded = not self._client.publish(self._identity.up[letter], memoryview(self._buf)[:size])
+            if self._crowded:
                 return any_queued
             self._session.sent(lane, seq, now)
             any_queued = True

@@ -46,8 +46,8 @@ class Identity:
     """Who the node is on the wire: its names, topics and keys.
 
     `key`: K, 32 bytes. `tenant` and `node`: [a-z0-9_-], at least one character. ValueError for anything else.
-    Attributes: `node` (client id and user name), `password` (32 hex digits), `down` (the filter to
-    subscribe), `up` (lane letter to topic) and `ack` (the topic of ACK), topics as bytes.
+    Attributes: `node` (the client id), `down` (the filter to subscribe), `up` (lane letter to topic) and `ack`
+    (the topic of ACK), topics as bytes.
     """
 
     def __init__(self, key, tenant, node):
@@ -58,7 +58,6 @@ class Identity:
                 raise ValueError("wire: name %r, allowed are a-z 0-9 _ -" % name)
         prefix = ("v1/" + tenant + "/" + node).encode()
         self.node = node
-        self.password = "".join("%02x" % byte for byte in hmac256(key, b"fn1 mqtt")[:16])
         self.down = prefix + b"/dn/+"
         self.ack = prefix + b"/dn/ack"
         self.up = {lane: prefix + b"/up/" + lane.encode() for lane in "saetbl"}

@@ -1,0 +1,243 @@
+# heap: 512K
+"""What runs at every wake or for every byte allocates nothing, at no value that it may be given.
+
+Only the 31-bit VM shows all of it: on the unix port no int here would ever allocate.
+"""
+
+import gc
+import random
+import sys
+import time
+from array import array
+
+import crc
+import micropython
+from bme280chip import ADDRESS, FakeBme280, calibration
+from codec import Rows
+from drivers import SensorError, bme280
+from flashring import Ring
+from hmac256 import equal
+from node import limits, slots
+from node.retained import Retained
+from norflash import NorFlash
+
+try:
+    import socket  # noqa: F401
+except ImportError:
+    # The 31-bit VM has none; nothing here opens a socket, but mqtt imports the module.
+    sys.modules["socket"] = sys
+
+import mqtt
+from mqtt.deadline import Deadlines
+from mqtt.inbox import Inbox
+from mqtt.outbox import Outbox
+
+BIGGEST = 0x3FFFFFFF  # the largest small int of a board
+BLOCK = 16 if sys.maxsize == 0x7FFFFFFF else 32  # what the heap deals in: four words
+
+
+class Locked:
+    """`with Locked():` every allocation inside is a MemoryError."""
+
+    def __enter__(self):
+        micropython.heap_lock()
+
+    def __exit__(self, kind, error, trace):
+        micropython.heap_unlock()
+
+
+def _cost(call, *args):
+    """Bytes of heap that `call(*args)` takes."""
+    gc.collect()  # so that none is due within the call
+    before = gc.mem_alloc()
+    call(*args)
+    return gc.mem_alloc() - before
+
+
+def test_the_lock_is_a_lock():
+    try:
+        with Locked():
+            bytearray(1)
+    except MemoryError:
+        return
+    raise ValueError("an allocation went through")
+
+
+def test_crcs_of_every_byte_value_from_every_kind_of_state():
+    singles = [bytes((value,)) for value in range(256)]
+    with Locked():
+        for single in singles:
+            for bit in range(24):
+                crc.crc24(single, 1 << bit)
+                crc.crc16(single, 1 << bit & 0xFFFF)
+            crc.crc24(single, 0xFFFFFF)
+            crc.crc16(single, 0xFFFF)
+
+
+def test_crcs_of_every_length_to_a_ring_record():
+    view = memoryview(bytes(range(256)) * 5)
+    parts = [view[:length] for length in range(0, 1037, 7)]
+    with Locked():
+        for part in parts:
+            crc.crc24(part)
+            crc.crc16(part)
+
+
+def test_limits():
+    values = (-BIGGEST, -1, 0, 1, BIGGEST)
+    states = (limits.NORMAL, limits.HIGH, limits.LOW, limits.SENSOR_FAILS)
+    with Locked():
+        for state in states:
+            for value in values:
+                limits.judge(state, value, -(1 << 29), (1 << 29) - 1, 1 << 29)
+                limits.judge(state, value, None, None, 5)
+                limits.judge(state, value, None, BIGGEST, 0)
+                limits.judge(state, value, -BIGGEST, None, 0)
+
+
+def test_alarm_states_of_channels_1_to_15():
+    # Channel 16 has bits 30 and 31 of the field: on a board that int is on the heap.
+    states = 0
+    with Locked():
+        for channel in range(1, 16):
+            for state in (1, 2, 3):
+                states = limits.put(states, channel, state)
+                limits.get(states, channel)
+
+
+def test_slots_until_the_year_2054():
+    moments = (0, 59, 60, 86400 * 365, BIGGEST - 64, BIGGEST)
+    intervals = (1, 60, 3600, 86400)
+    with Locked():
+        for now in moments:
+            for interval in intervals:
+                slots.due(interval, 0, now)
+                slots.due(interval, now, now)
+                slots.report_due(interval, interval - 1, 0, now)
+                slots.next_report(interval, interval - 1, now)
+
+
+class Memory:
+    """A board's power port as far as Retained needs it; gives back what it was given, and copies nothing."""
+
+    def __init__(self):
+        self.kept = b""
+
+    def retained(self):
+        return self.kept
+
+    def retain(self, data):
+        self.kept = data
+
+
+def test_retained_costs_the_same_whatever_it_says():
+    memory = Memory()
+    fields = Retained(memory)
+    empty = _cost(fields.save), _cost(fields.load)
+    fields.reason = 15
+    fields.contact_owed = True
+    fields.seconds = BIGGEST
+    fields.sleep_s = fields.conn = 0xFFFF
+    fields.quality = fields.failures = 0xFF
+    for at in range(9):
+        fields.hints[at] = 0xFF
+    assert (_cost(fields.save), _cost(fields.load)) == empty
+    assert fields.load() and fields.seconds == BIGGEST
+
+
+def test_comparing_tags():
+    a, b = bytes(16), b"\xff" * 16
+    with Locked():
+        assert equal(a, a)
+        assert not equal(a, b)
+
+
+def test_rows_of_small_ints():
+    rows = Rows(2, 3)
+    values = [[0, None], [-BIGGEST, BIGGEST], [BIGGEST, -BIGGEST]]
+    with Locked():
+        for row in values:
+            rows.add(BIGGEST, row)
+        rows.time(2)
+        rows.discard(1)
+        rows.clear()
+
+
+def test_what_a_ring_allocates_for_a_record():
+    """An append within a sector: two slices of the window. A release: the same. Nothing in it grows."""
+    flash = NorFlash(4)
+    ring = Ring(flash, 0, 4)
+    ring.format(0xFFFFFFFF)
+    ring.append(bytes(8))  # looks up the edge, once per sector
+    payload = bytes(40)
+    for seq in range(1, 20):
+        assert _cost(ring.append, payload) <= 2 * BLOCK
+        assert _cost(ring.release, seq) <= 2 * BLOCK
+
+
+def test_a_bme280_reading_costs_the_same_on_every_chip_at_every_temperature():
+    """Its docstring says that no product is beyond a small int; one that were would add a block here."""
+    out = array("i", [0] * 3)
+
+    def costs(chip):
+        driver = bme280.Driver(chip, ADDRESS)
+        driver.start(0)
+        return _cost(driver.collect, out, 0)
+
+    usual = costs(FakeBme280())
+    readings = 0
+    for _ in range(400):
+        raw = random.randint(300000, 800000), random.randint(100000, 800000), random.randint(15000, 50000)
+        chip = FakeBme280(calibration(), raw)
+        try:
+            cost = costs(chip)
+        except SensorError:  # outside the operating range
+            continue
+        readings += 1
+        assert cost == usual, (chip.cal, raw, out, cost)
+    assert readings > 50, readings
+
+
+class Silent:
+    """A socket with nothing to read that takes all it is offered."""
+
+    def readinto(self, view):
+        return None
+
+    def write(self, buf, off, size):
+        return size
+
+    def close(self):
+        pass
+
+
+def test_an_mqtt_client_that_is_idle_or_writes():
+    client = mqtt.Client("n1")
+    client.state = mqtt.UP
+    client.sock = Silent()
+    client.check_msg()
+    client.publish(b"t", bytes(900))
+    with Locked():
+        client.check_msg()  # the write
+        for _ in range(10):
+            client.check_msg()
+            client.due_ms()
+    assert client.pending() == 0
+
+
+def test_mqtt_deadlines_and_buffers():
+    deadlines = Deadlines(("write",), (10000,), time)
+    outbox, inbox, sock, topic = Outbox(600), Inbox(600), Silent(), b"t" * 500
+    first = time.ticks_add(0, -1)  # the last tick before the wrap
+    with Locked():
+        deadlines.watch(0, True, first)
+        assert deadlines.next_ms(0) == 9999
+        assert deadlines.watch(0, True, 9999) == 10000
+        assert outbox.reserve(504)
+        outbox.put_byte(0x30)
+        outbox.put_length(0x0FFFFFFF)
+        outbox.put_u16(0xFFFF)
+        outbox.send(sock)
+        inbox.packet()
+        inbox.drop()
+    assert len(topic) == 500

@@ -1,0 +1,280 @@
+# heap: 2048K
+# vm31: no, its VM has no littlefs
+
+"""Reservation files on littlefs itself: found, used raw, never moved, and refused when they are not ours."""
+
+import os
+import random
+
+import reservation
+import vfs
+from reservation import ReservationError
+
+BLOCK = 4096
+BLOCKS = 64
+COUNT = 20
+NONCE = b"12345678"
+
+
+_CUT = OSError(5)  # the supply has gone; made ahead, for a collected file is closed where nothing can be allocated
+
+
+class Nor:
+    """A block device of NOR cells: programs whole pages, clears bits only. `left`: operations until the supply goes."""
+
+    def __init__(self, blocks=BLOCKS, cells=None):
+        self.cells = cells or bytearray(b"\xff" * (blocks * BLOCK))
+        self.blocks = blocks
+        self.left = -1
+        self.operations = 0
+
+    def after_cut(self):
+        """The same cells, mounted afresh; what the VM still holds of the time before reaches them no more."""
+        self.left = 0
+        again = Nor(self.blocks, self.cells)
+        mounted(again)
+        return again
+
+    def readblocks(self, block, buf, offset=0):
+        if self.left == 0:
+            raise _CUT
+        start = block * BLOCK + offset
+        buf[:] = self.cells[start : start + len(buf)]
+
+    def _operate(self, start, data):
+        self.left -= 1
+        self.operations += 1
+        if self.left == 0:
+            data = data[: len(data) // 2]
+        self.cells[start : start + len(data)] = data
+        if self.left == 0:
+            raise _CUT
+
+    def writeblocks(self, block, buf, offset):
+        if self.left == 0:
+            raise _CUT
+        if offset % 256 or len(buf) % 256:
+            raise ValueError("not whole pages")
+        start = block * BLOCK + offset
+        old = memoryview(self.cells)[start : start + len(buf)]
+        self._operate(start, bytes([a & b for a, b in zip(old, buf)]))
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self.blocks
+        if op == 5:
+            return BLOCK
+        if op == 6:
+            if self.left == 0:
+                raise _CUT
+            self._operate(arg * BLOCK, b"\xff" * BLOCK)
+        return 0
+
+    def erase(self, block):
+        self.ioctl(6, block)
+
+
+def mounted(device):
+    """Mounts it afresh, as a boot does; relative paths are in it."""
+    os.chdir("/")
+    if "lfs" in os.listdir("/"):
+        try:
+            vfs.umount("/lfs")
+        except OSError as error:
+            if error.errno != 22:
+                raise
+    vfs.mount(vfs.VfsLfs2(device, progsize=256), "/lfs")
+    os.chdir("/lfs")
+
+
+def formatted(blocks=BLOCKS):
+    device = Nor(blocks)
+    vfs.VfsLfs2.mkfs(device, progsize=256)
+    mounted(device)
+    return device
+
+
+def refused(what):
+    try:
+        what()
+    except ReservationError as error:
+        return str(error)
+    raise AssertionError("taken")
+
+
+def test_blocks_are_found_and_the_map_is_kept():
+    device = formatted()
+    assert reservation.load("ring", COUNT) is None
+    blocks = reservation.reserve(device, "ring", COUNT, NONCE)
+    assert len(set(blocks)) == COUNT
+    for index in range(COUNT):
+        start = blocks[index] * BLOCK
+        assert device.cells[start : start + 16] == b"FNV\x00" + bytes((index, 0, 0, 0)) + NONCE
+        assert device.cells[start + 16 : start + BLOCK] == b"\xff" * (BLOCK - 16)
+    mounted(device)
+    assert reservation.load("ring", COUNT) == blocks
+    reservation.check(device, "ring", blocks)
+
+
+def test_used_raw_they_stay_where_they_are_whatever_the_filesystem_does():
+    """Files are made, appended to, rewritten, deleted, the region filled, and littlefs mounted anew."""
+    device = formatted()
+    blocks = reservation.reserve(device, "ring", COUNT, NONCE)
+    random.seed(7)
+    raw = {}
+    files = {}
+    for turn in range(600):
+        name = "f%d" % random.randrange(12)
+        what = random.randrange(6)
+        try:
+            if what < 3:
+                data = bytes([turn & 255]) * random.randrange(1, 9000)
+                with open(name, "wb") as file:
+                    file.write(data)
+                files[name] = data
+            elif what == 3 and name in files:
+                with open(name, "ab") as file:
+                    file.write(b"more" * 50)
+                files[name] += b"more" * 50
+            elif what == 4 and name in files:
+                os.remove(name)
+                del files[name]
+        except OSError as error:
+            if error.errno != 28:
+                raise
+            files.pop(name, None)  # full: what the file holds now is not the point
+            os.remove(name)
+        index = random.randrange(COUNT)
+        if raw.get(index, 15) == 15:
+            device.erase(blocks[index])
+            raw[index] = -1
+        raw[index] += 1
+        device.writeblocks(blocks[index], bytes([index + 1]) * 256, raw[index] * 256)
+        if turn % 40 == 0:
+            mounted(device)
+            assert reservation.load("ring", COUNT) == blocks
+            reservation.check(device, "ring", blocks)
+    assert len(raw) == COUNT
+    for index, page in raw.items():
+        start = blocks[index] * BLOCK
+        assert device.cells[start : start + 256 * (page + 1)] == bytes([index + 1]) * (256 * (page + 1))
+    for name, data in files.items():
+        with open(name, "rb") as file:
+            assert file.read() == data
+
+
+def test_a_cut_at_every_operation_of_the_reservation_leaves_none_or_all():
+    device = formatted()
+    before = device.operations
+    clean = bytes(device.cells)
+    reservation.reserve(device, "ring", 4, NONCE)
+    last = device.operations - before
+    finished = 0
+    for cut in range(1, last + 1):
+        device = Nor()
+        device.cells[:] = clean
+        mounted(device)
+        device.left = cut
+        try:
+            reservation.reserve(device, "ring", 4, NONCE)
+        except OSError:
+            pass
+        device = device.after_cut()
+        blocks = reservation.load("ring", 4)
+        if blocks is None:
+            blocks = reservation.reserve(device, "ring", 4, b"another.")
+        else:
+            finished += 1
+        reservation.check(device, "ring", blocks)
+        assert len(set(blocks)) == 4
+    assert last > 30 and finished <= 2
+
+
+def test_cuts_while_the_filesystem_works_move_nothing():
+    device = formatted()
+    blocks = reservation.reserve(device, "ring", COUNT, NONCE)
+    random.seed(3)
+    for index in range(COUNT):
+        device.erase(blocks[index])
+        device.writeblocks(blocks[index], bytes([index + 1]) * 256, 0)
+    for turn in range(120):
+        device.left = random.randrange(1, 40)
+        try:
+            for _ in range(4):
+                with open("f%d" % random.randrange(6), "wb") as file:
+                    file.write(bytes([turn]) * random.randrange(1, 6000))
+        except OSError:
+            pass
+        device = device.after_cut()
+        assert reservation.load("ring", COUNT) == blocks
+        reservation.check(device, "ring", blocks)
+        for index in range(COUNT):
+            start = blocks[index] * BLOCK
+            assert device.cells[start : start + 256] == bytes([index + 1]) * 256
+
+
+def test_a_file_deleted_shortened_or_rewritten_is_refused():
+    for harm in (
+        lambda: os.remove("ring/003"),
+        lambda: open("ring/003", "wb").close(),
+        lambda: rewrite("ring/003"),
+    ):
+        device = formatted()
+        blocks = reservation.reserve(device, "ring", COUNT, NONCE)
+        harm()
+        mounted(device)
+        said = refused_check(device, blocks)
+        assert said.startswith("ring/003: ") and "block %d" % blocks[3] in said
+
+
+def refused_check(device, blocks):
+    return refused(lambda: reservation.check(device, "ring", blocks))
+
+
+def rewrite(path):
+    """What a copy over the cable does: the same name and length, in another block."""
+    with open(path, "wb") as file:
+        file.write(b"y" * BLOCK)
+
+
+def test_a_damaged_map_is_refused_and_not_replaced():
+    device = formatted()
+    reservation.reserve(device, "ring", COUNT, NONCE)
+    with open("ring/map", "rb") as file:
+        good = file.read()
+    for at in range(len(good)):
+        data = bytearray(good)
+        data[at] ^= 4
+        with open("ring/map", "wb") as file:
+            file.write(data)
+        refused(lambda: reservation.load("ring", COUNT))
+    with open("ring/map", "wb") as file:
+        file.write(good)
+    assert "of 20 blocks, not 21" in refused(lambda: reservation.load("ring", COUNT + 1))
+
+
+def test_a_region_too_small_is_refused():
+    device = formatted(16)
+    assert "of 20 blocks" in refused(lambda: reservation.reserve(device, "ring", COUNT, NONCE))
+    assert reservation.load("ring", COUNT) is None
+
+
+def test_a_stale_signature_of_an_earlier_try_is_not_taken():
+    """Deleted files leave their bytes in the blocks until littlefs erases them."""
+    device = formatted()
+    reservation.reserve(device, "ring", COUNT, NONCE)
+    for entry in list(os.ilistdir("ring")):
+        os.remove("ring/" + entry[0])
+    blocks = reservation.reserve(device, "ring", COUNT, b"another.")
+    reservation.check(device, "ring", blocks)
+    assert len(set(blocks)) == COUNT
+
+
+def test_a_signature_found_twice_is_refused():
+    device = formatted()
+    open("decoy", "wb").close()
+    with open("decoy", "wb") as file:
+        file.write(b"FNV\x00" + bytes((3, 0, 0, 0)) + NONCE + b"\xff" * (BLOCK - 16))
+    assert "ring/003: its signature stands in block" in refused(
+        lambda: reservation.reserve(device, "ring", COUNT, NONCE)
+    )
