@@ -21,11 +21,13 @@ from host_sim.faults import kills
 from host_sim.faults.kills import Kill
 from host_sim.hardware import chip as chips
 from host_sim.hardware.chip import Chip, PowerCut
+from host_sim.hardware.watchdog import cpu_us
 from host_sim.line import Line
 from host_sim.proxy import Proxy
 
-HEAP_KB = 192
+HEAP_KB = 224
 OFF_US = 2_000_000  # how long the supply stays away
+WATCH_S = 0.2  # how often a VM that says nothing is looked at
 BOOTLOOP = 50  # boots without a deep sleep in between before the fleet gives a node up
 
 
@@ -71,6 +73,12 @@ class Node:
     _outcome: asyncio.Future | None = None
     _counted: int = 0  # requests or flash operations since the next kill came due
     _hello_at: int = 0
+    _unsaid: tuple[int, str, str] | None = None  # how this boot began, while it may still be the way to sleep
+    _slept: bool = False  # this boot began with a lightsleep ...
+    _awake: bool = False  # ... which is over
+    _waiting: tuple[int, int] | None = None  # from, until
+    _waited_us: int = 0  # in paced time, since the VM was seen last
+    _end_at: int = 1 << 62
 
     def __post_init__(self) -> None:
         self._power = (self.folder / "power.csv").open("w", buffering=1)
@@ -102,15 +110,20 @@ class Node:
         at = start
         self.chip.power_on(at)
         event, reason, fruitless = "on", "power", 0
+        self._end_at = end
         while at < end:
-            self.note(at, event, reason)
+            self._unsaid = (at, event, reason)
             began, contacts = time.perf_counter(), self.contacts
-            kind, at, value = await self._boot(at + chips.BOOT_US)
-            if kind == "sleep":
-                if contacts == self.contacts:
-                    self.stored_only.append(time.perf_counter() - began)
+            kind, at, value = await self._boot(at + self.chip.boot_us)
+            self._say()
+            if (kind == "sleep" or kind == "reset" and self._slept) and contacts == self.contacts:
+                self.stored_only.append(time.perf_counter() - began)
+            if kind == "sleep" or self._slept:
                 fruitless = 0
                 self.wakes += 1
+            if kind == "end":
+                return
+            if kind == "sleep":
                 self.note(at, "sleep")
                 at = self.chip.slept(at, value)
                 event, reason = "wake", ""
@@ -124,8 +137,13 @@ class Node:
                 self.chip.power_on(at)
                 event, reason = "on", "cut"
             elif kind == "reset":
-                self.chip.cause = value
-                event, reason = "on", {chips.WATCHDOG: "watchdog"}.get(value, "restart")
+                self.chip.reset(value)
+                event, reason = "on", "restart"
+            elif kind == "bite":
+                self.chip.reset(chips.WATCHDOG_RESET)
+                event, reason = "on", "watchdog"
+            elif kind == "hung":
+                raise SimulationError(f"{self.name}: hangs until a power cycle: its watchdog bit in lightsleep")
             else:
                 raise SimulationError(f"{self.name}: stopped at the REPL; see {self._console}")
         if event == "wake" and at >= end:
@@ -145,6 +163,8 @@ class Node:
         self.fleet.conductor.run_free(self.name)
         self._hello_at = at
         self.boots += 1
+        self._slept = False
+        self.chip.watchdog.stop()
         self._outcome = asyncio.get_running_loop().create_future()
         spare = self._spare or await self._fork()
         self.line, self.pid = await spare.line, spare.pid
@@ -200,13 +220,19 @@ class Node:
         if line is None:
             return
         self.last_seen = self._hello_at if op == chips.HELLO else now
-        if self._due(kills.REQUEST, self.last_seen):
+        if op == chips.LIGHTSLEEP:
+            self._goes_to_sleep()
+        elif op != chips.HELLO:
+            self._say()
+        if op != chips.HELLO and self._has_bitten(now):
+            self._bite()
+        elif self._due(kills.REQUEST, self.last_seen):
             self._cut(self.last_seen)
         elif op == chips.HELLO:
             line.answer(op, 0, self.chip.hello(self._hello_at))
         elif op == chips.WAIT:
             (until,) = struct.unpack("<Q", payload)
-            self.fleet.conductor.park(self.name, until, lambda: line.answer(op))
+            self._wait(line, now, until)
         elif op == chips.WAKE:
             self.fleet.conductor.unpark(self.name)
             line.answer(op)
@@ -215,6 +241,10 @@ class Node:
         elif op == chips.CLOSED:
             line.answer(op)
             self.fleet.conductor.run_free(self.name)
+        elif op == chips.LIGHTSLEEP:
+            self._lightsleep(line, now, struct.unpack("<I", payload)[0])
+        elif op == chips.WATCHDOG:
+            self._watchdog(line, arg, payload, now)
         elif op == chips.SLEEP:
             self._finish("sleep", now, struct.unpack("<I", payload)[0])
         elif op == chips.RESET:
@@ -223,9 +253,88 @@ class Node:
             self._finish("stopped", now)
         else:
             try:
-                line.answer(op, *self.chip.answer(op, arg, payload, now))
+                status, answer, took = self.chip.answer(op, arg, payload, now)
             except PowerCut:
                 self._cut(now)
+            else:
+                self._waited_us += took
+                line.answer(op, status, answer, took)
+
+    def _say(self) -> None:
+        """Notes how this boot began, once that is certain."""
+        if self._unsaid is not None:
+            self.note(*self._unsaid)
+            self._unsaid = None
+        self._awake = True
+
+    def _goes_to_sleep(self) -> None:
+        """A lightsleep right after a reset is an RP2's way to deep sleep, which began with the reset."""
+        if self._unsaid is not None and self._unsaid[1:] == ("on", "restart"):
+            self.note(self._unsaid[0], "sleep")
+            self._slept, self._awake, self._unsaid = True, False, None
+
+    def _lightsleep(self, line: Line, now: int, ms: int) -> None:
+        dog = self.chip.watchdog
+        wakes = now + self.chip.sleep_us(ms)
+        if dog.bites_at is not None and wakes > dog.bites_at:
+            if self.chip.hangs_in_lightsleep:
+                self._finish("hung", dog.bites_at)
+            else:
+                self._bite()
+            return
+        if self._slept and not self._awake:
+            self._unsaid = (wakes, "wake", "")
+            if wakes >= self._end_at:
+                self._unsaid = None
+                self._finish("end", wakes)
+                return
+        line.answer(chips.LIGHTSLEEP, 0, b"", wakes - now)
+
+    def _wait(self, line: Line, now: int, until: int) -> None:
+        dog = self.chip.watchdog
+        self._waiting = (now, until)
+        limit = until if dog.bites_at is None else min(until, dog.bites_at + 1)
+
+        def resume() -> None:
+            self._end_wait(self.fleet.clock.now())
+            if limit < until and self._has_bitten(limit):
+                self._bite()
+            else:
+                line.answer(chips.WAIT)
+
+        self.fleet.conductor.park(self.name, limit, resume)
+
+    def _end_wait(self, now: int) -> None:
+        if self._waiting is not None:
+            since, until = self._waiting
+            self._waited_us += max(0, min(now, until) - since)
+            self._waiting = None
+
+    def _watchdog(self, line: Line, arg: int, payload: bytes, now: int) -> None:
+        dog = self.chip.watchdog
+        if payload:
+            dog.start(struct.unpack("<I", payload)[0], now, cpu_us(self.pid))
+        elif arg:
+            dog.feed(now, cpu_us(self.pid))
+        line.answer(chips.WATCHDOG, 0, struct.pack("<Q", dog.bites_at or 0))
+
+    def _has_bitten(self, now: int) -> bool:
+        """Whether the watchdog has bitten before `now`, at which the VM is seen."""
+        self._end_wait(now)
+        waited, self._waited_us = self._waited_us, 0
+        if not self.chip.watchdog.runs:
+            return False
+        paced = self.name in self.fleet.conductor.connected
+        return self.chip.watchdog.went_on(now, cpu_us(self.pid), waited if paced else None)
+
+    def _bite(self) -> None:
+        self.proxy.drop()
+        self._finish("bite", self.chip.watchdog.bites_at or self.last_seen)
+
+    def look(self) -> None:
+        """Ends a boot that neither feeds the watchdog nor asks for anything."""
+        if self.pid and self.chip.watchdog.computed(cpu_us(self.pid)):
+            self._bite()
 
     def _cut(self, now: int) -> None:
         self.proxy.drop()
@@ -279,9 +388,17 @@ class Fleet:
         self._line_path = self.folder / "line"
         self._line_path.unlink(missing_ok=True)
         self._server = await self.loop.create_unix_server(lambda: Line(self), str(self._line_path))
+        self._watching = asyncio.ensure_future(self._watch())
         return self
 
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for node in self.nodes.values():
+                node.look()
+
     async def __aexit__(self, *_exc: object) -> None:
+        self._watching.cancel()
         for node in self.nodes.values():
             node.end()
             await node.proxy.stop()

@@ -19,33 +19,26 @@ from typing import Any
 from host_sim.clock import SimClock
 from host_sim.faults import kills
 from host_sim.faults.kills import Kill
-from host_sim.fleet import Fleet, Node, SimulationError
-from host_sim.hardware import chip as chips
-from host_sim.hardware.chip import Chip
-from host_sim.hardware.flash import Flash
+from host_sim.fleet import HEAP_KB, Fleet, Node, SimulationError
+from host_sim.hardware import image, rings
+from host_sim.hardware.chip import CHIPS
 from host_sim.proxy import Proxy
 from host_sim.world import AnalogSensor, Bme280, ServedLog, World
-from tools import build
+from tools import boards, build
+from tools.boards import Board
 from tools.nodefile import NodeFile
 
 ROOT = Path(__file__).resolve().parent.parent
 START_MS = 1_780_272_000_000  # 2026-06-01T00:00:00Z, the world's first midnight
 DAY_MS = 86_400_000
 CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
-FLASH_SIZE = 4 << 20
-# boards/esp32/partitions.csv; type 1 is data.
-PARTITIONS = [
-    ("nvs", 1, 2, 0x9000, 0x6000),
-    ("phy_init", 1, 1, 0xF000, 0x1000),
-    ("factory", 0, 0, 0x10000, 0x1F0000),
-    ("ring", 1, 0x40, 0x200000, 0x100000),
-    ("vfs", 1, 0x81, 0x300000, 0x100000),
-]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `kills` is how many times to kill -9 a node, ingest or the broker (`host_sim/faults/kills.py`)."""
+    """What to run. `kills` is how many times to kill -9 a node, ingest or the broker (`host_sim/faults/kills.py`),
+    `heap_kb` the heap of each VM in KiB.
+    """
 
     node_file: NodeFile
     count: int = 2
@@ -53,6 +46,7 @@ class Plan:
     seed: int = 1
     kills: int = 0
     folder: Path = ROOT / "build" / "sim"
+    heap_kb: int = HEAP_KB
 
     @property
     def end_ms(self) -> int:
@@ -71,13 +65,13 @@ class CloudEnd:
         self._process: subprocess.Popen[str] | None = None
         self.ready: dict[str, Any] = {}
 
-    def start(self) -> None:
-        """Returns when it takes connections; SimulationError if it does not come up."""
+    def start(self, name: str) -> None:
+        """Returns when it takes connections, to itself as `name`; SimulationError if it does not come up."""
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [*self._command, "serve", "--data", str(self.data), "--listen", "127.0.0.1:0"]
-                + ["--clock", f"file:{self._clock}"],
-                stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True,
+                [*self._command, "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"]
+                + ["--name", name, "--clock", f"file:{self._clock}"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
@@ -101,9 +95,12 @@ class CloudEnd:
             os.kill(pid, signal.SIGKILL)
         return pid
 
-    def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]]) -> None:
-        """Registers a node."""
-        self._call("add", name, "--tenant", tenant, "--key", key.hex(), "--channels", json.dumps(channels))
+    def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]], credentials: Path) -> None:
+        """Registers a node; what it needs for TLS is written into the folder `credentials`."""
+        self._call(
+            "add", name, "--tenant", tenant, "--key", key.hex(), "--channels", json.dumps(channels),
+            "--credentials", str(credentials),
+        )  # fmt: skip
 
     def _call(self, *words: str) -> str:
         done = subprocess.run(
@@ -140,6 +137,7 @@ class Run:
         self.cloud: CloudEnd
         self._server_kills: list[Kill] = []
         self._chunks = 0
+        self._board = boards.load(plan.node_file.board)
         self.killed: Counter[str] = Counter()
 
     def execute(self) -> None:
@@ -159,8 +157,8 @@ class Run:
         names = plan.node_file.fleet(plan.count)
         world = World(plan.seed, START_MS)
         try:
-            await asyncio.to_thread(self.cloud.start)
-            async with Fleet(folder, clock, module_path) as fleet:
+            await asyncio.to_thread(self.cloud.start, plan.node_file.settings()["cloud"][0])
+            async with Fleet(folder, clock, lambda _node: module_path(self._board), plan.heap_kb) as fleet:
                 self.fleet = fleet
                 described = []
                 for name in names:
@@ -217,8 +215,8 @@ class Run:
         plan, settings = self.plan, self.plan.node_file.settings(name)
         folder = plan.folder / "nodes" / name
         folder.mkdir(parents=True)
-        chips.blank_flash(folder / "flash.bin", FLASH_SIZE, chips.partition_table(PARTITIONS))
-        chip = Chip(name, Flash(folder / "flash.bin", FLASH_SIZE), plan.seed, dict(settings["wifi"]))
+        flash = image.open_flash(folder / "flash.bin", self._board)
+        chip = CHIPS[self._board.chip](name, flash, plan.seed, dict(settings["wifi"]))
         served = ServedLog(folder / "served.csv")
         for sensor in settings["sensors"]:
             if sensor["driver"] == "bme280":
@@ -235,9 +233,8 @@ class Run:
         fleet.nodes[name] = node
         key = node_key(plan.seed, name)
         channels = [[number, channel, unit] for number, channel, unit, _ in settings["channels"]]
-        await asyncio.to_thread(self.cloud.add, name, settings["tenant"], key, channels)
         files = folder / "files"
-        files.mkdir()
+        await asyncio.to_thread(self.cloud.add, name, settings["tenant"], key, channels, files)
         (files / "settings.json").write_text(json.dumps(settings, separators=(",", ":")))
         (files / "key").write_bytes(key)
         return self._describe(name, settings)
@@ -248,18 +245,18 @@ class Run:
             node = fleet.nodes[name]
             node.chip.power_on(START_MS * 1000)
             await node.deploy(script, node.folder / "files", START_MS * 1000)
+            node.ahead = True
 
     def _describe(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """What the ledger must know of a node: run.json's entry."""
-        first = 0x200000 // 4096
         return {
             "name": name,
             "tenant": settings["tenant"],
             "board": self.plan.node_file.board,
             "sensors": [{"name": s["name"], "interval": s["interval"]} for s in settings["sensors"]],
             "channels": settings["channels"],
-            "rings": {"journal": [first, 32], "alerts": [first + 32, 16], "frames": [first + 48, 208]},
-            "sector_size": 4096,
+            "sector_size": boards.SECTOR,
+            "granularity": self._board.granularity,
             "image": f"nodes/{name}/flash.bin",
         }
 
@@ -270,6 +267,8 @@ class Run:
         return f"python -m cloud query {name} --channel {channel} --from 2026-06-01 --to 2026-06-02 --data {data}"
 
     def _write(self, folder: Path, described: list[dict[str, Any]]) -> None:
+        for node in described:
+            node["rings"] = rings.places(self._board, folder / node["image"])
         record = {
             "start_ms": START_MS,
             "end_ms": self.plan.end_ms,
@@ -279,10 +278,10 @@ class Run:
         (folder / "run.json").write_text(json.dumps(record, indent=1))
 
 
-def module_path(node: Node) -> str:
+def module_path(board: Board) -> str:
     """The VM's path: the simulated chip ahead of the board's code, the firmware and the parts; frozen asyncio last."""
-    family = "esp32"
     out = build.OUT
     chip = out / "host_sim/chip"
-    parts = [chip / "common", chip / family, out / "boards" / family, out / "firmware", out / "lib"]
-    return ":".join([*map(str, parts), ".frozen"])
+    parts = [chip / "common", chip / board.family, chip / "models" / board.name]
+    parts += [out / folder.relative_to(ROOT) for folder in board.packages]
+    return ":".join([*map(str, parts), str(out / "firmware"), str(out / "lib"), ".frozen"])

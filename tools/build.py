@@ -2,7 +2,7 @@
 
     python -m tools.build [--out build/mpy] [-O 2]
 
-firmware/node, lib, boards/*/board and host_sim/chip are compiled; firmware/boot.py and main.py, which a board
+firmware/node, lib, the packages of boards and host_sim/chip are compiled; firmware/boot.py and main.py, which a board
 starts as source, are copied. One build serves every board and the simulation: bytecode is the same for all.
 """
 
@@ -26,7 +26,7 @@ OUT = ROOT / "build" / "mpy"
 # How deep a room's entry on the device's path lies; a traceback names modules from there on.
 PATH_DEPTH = {"firmware": 1, "lib": 1, "boards": 2, "host_sim": 3}
 COPIED = ("firmware/boot.py", "firmware/main.py")
-COMPILED = ("firmware/node/**/*.py", "lib/**/*.py", "boards/*/board/**/*.py", "host_sim/chip/**/*.py")
+COMPILED = ("firmware/node/**/*.py", "lib/**/*.py", "boards/*/*/**/*.py", "host_sim/chip/**/*.py")
 
 # Level 2 drops docstrings and keeps line numbers; 3 would drop those too.
 OPTIMISE = 2

@@ -24,6 +24,7 @@ class Flash:
     """`size` bytes in the file `path`, made blank if missing. Another size raises ValueError.
 
     `before(operation, now_us)` is called ahead of each program and erase and answers True to cut the power in it.
+    `erases[sector]` counts the erases of each sector.
     """
 
     def __init__(self, path: Path, size: int, before: Callable[[str, int], bool] | None = None) -> None:
@@ -56,6 +57,23 @@ class Flash:
         if cut:
             raise PowerCut(f"program at {address:#x}")
         return PROGRAM_US * ((address % PAGE + len(data) + PAGE - 1) // PAGE)
+
+    def program_pages(self, address: int, data: bytes, now_us: int, dice: random.Random) -> int:
+        """As the boot ROM of an RP2 does it: whole pages, whatever was asked for; returns the microseconds it takes.
+
+        The bytes after `data` come from the RAM that follows the buffer: of those nobody knows anything, so they are
+        now zeros, now random. From an address inside a page the chip wraps to the page's start (W25Q32JV, 8.2.13),
+        and it takes an address modulo its size.
+        """
+        short = -len(data) % PAGE
+        data = data + (bytes(short) if dice.random() < 0.5 else dice.randbytes(short))
+        took = 0
+        for start in range(0, len(data), PAGE):
+            page = (address + start) % self.size // PAGE * PAGE
+            turn = PAGE - address % PAGE
+            chunk = data[start : start + PAGE]
+            took += self.program(page, chunk[turn:] + chunk[:turn], now_us, dice)
+        return took
 
     def erase(self, sector: int, now_us: int, dice: random.Random | None = None) -> int:
         """Sets a sector's bits; returns the microseconds it takes."""

@@ -7,7 +7,7 @@ theirs does not hide itself here.
 
 from host_sim.image.codec import Frame, FrameError, decode_frame
 from host_sim.image.records import Event, Row, frame_rows, journal_row, read_event
-from host_sim.image.ring import RingImage, read_ring
+from host_sim.image.ring import RingImage, read_ring, read_sectors
 
 __all__ = [
     "Event",
@@ -20,4 +20,5 @@ __all__ = [
     "journal_row",
     "read_event",
     "read_ring",
+    "read_sectors",
 ]

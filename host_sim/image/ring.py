@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -64,13 +65,13 @@ def _entries(sector: _Sector, granularity: int):
         at = -(-(end + 3) // granularity) * granularity
 
 
-def _log(image: bytes, first_sector: int, count: int, sector_size: int) -> list[_Sector]:
+def _log(area: bytes, sector_size: int) -> list[_Sector]:
     """The sectors of the log, oldest first: from the highest lap back while laps are consecutive and the
     stream is one."""
     sectors = {}
+    count = len(area) // sector_size
     for index in range(count):
-        start = (first_sector + index) * sector_size
-        sector = _read_header(image[start : start + sector_size], index, count)
+        sector = _read_header(area[index * sector_size : (index + 1) * sector_size], index, count)
         if sector is not None:
             sectors[sector.lap] = sector
     if not sectors:
@@ -90,17 +91,21 @@ def read_ring(image: bytes, first_sector: int, count: int, sector_size: int, gra
     short. A ring that was never written reads as an empty one; torn ends of sectors, which a power cut may
     leave, are no faults.
     """
-    end = (first_sector + count) * sector_size
-    if len(image) < end:
-        raise ValueError(f"flash image of {len(image)} bytes ends before sector {first_sector + count}")
+    return read_sectors(image, range(first_sector, first_sector + count), sector_size, granularity)
+
+
+def read_sectors(image: bytes, sectors: Sequence[int], sector_size: int, granularity: int = 1) -> RingImage:
+    """As `read_ring`, of a ring whose sectors stand anywhere in `image`, in the order of `sectors`."""
+    if len(image) < (max(sectors) + 1) * sector_size:
+        raise ValueError(f"flash image of {len(image)} bytes ends before sector {max(sectors) + 1}")
     ring = RingImage()
-    log = _log(image, first_sector, count, sector_size)
+    area = b"".join(image[sector * sector_size : (sector + 1) * sector_size] for sector in sectors)
+    log = _log(area, sector_size)
     if not log:
-        area = image[first_sector * sector_size : end]
         if area.count(0xFF) != len(area):
-            last = first_sector + count - 1
-            ring.faults.append(f"sectors {first_sector}..{last} are written, yet none has a valid header")
+            ring.faults.append(f"sectors {sectors[0]}..{sectors[-1]} are written, yet none has a valid header")
         return ring
+    count = len(sectors)
     ring.stream = log[0].stream
     ring.next = log[0].first
     for sector in log:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from host_sim.image import FrameError, RingImage, Row, frame_rows, journal_row, read_event, read_ring
+from host_sim.image import FrameError, RingImage, Row, frame_rows, journal_row, read_event, read_sectors
 from host_sim.ledger.align import Reading
 from host_sim.ledger.run import Node, RunError
 
@@ -92,8 +92,9 @@ class _Gatherer:
         self._image = _Image()
         if node.image is not None:
             for name in vars(self._image):
-                first, count = node.rings[name]
-                ring = read_ring(node.image, first, count, node.sector_size, node.granularity)
+                if name not in node.rings:  # it never lived long enough to have one
+                    continue
+                ring = read_sectors(node.image, node.rings[name], node.sector_size, node.granularity)
                 self.evidence.faults += [f"{name} ring: {fault}" for fault in ring.faults]
                 setattr(self._image, name, ring)
 

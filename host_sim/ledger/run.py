@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,14 +57,14 @@ class Channel:
 
 @dataclass
 class Node:
-    """A node of the run. `rings` are (first sector, count) by name; `image` is its flash, None where there
+    """A node of the run. `rings` are the sectors in order by name; `image` is its flash, None where there
     is none."""
 
     name: str
     channels: list[Channel]
     power: list[Power]
     segments: list[Segment]
-    rings: dict[str, tuple[int, int]]
+    rings: dict[str, Sequence[int]]
     sector_size: int
     granularity: int
     image: bytes | None
@@ -131,11 +132,19 @@ def _node(folder: Path, data: dict[str, Any], end_ms: int) -> Node:
         channels=list(channels.values()),
         power=power,
         segments=segments,
-        rings={name: (first, count) for name, (first, count) in data["rings"].items()},
+        rings={name: _sectors(place) for name, place in data["rings"].items()},
         sector_size=data.get("sector_size", 4096),
         granularity=data.get("granularity", 1),
         image=(folder / data["image"]).read_bytes() if data.get("image") else None,
     )
+
+
+def _sectors(place: list[int] | dict[str, list[int]]) -> Sequence[int]:
+    """Of [first, count], or of {"sectors": [..]} where they are not side by side."""
+    if isinstance(place, dict):
+        return place["sectors"]
+    first, count = place
+    return range(first, first + count)
 
 
 def load_run(folder: Path) -> Run:

@@ -1,4 +1,4 @@
-"""A bench with one simulated ESP32 on it: run a script as its main.py and read what it printed."""
+"""A bench with one simulated board on it: run a script as its main.py and read what it printed."""
 
 import asyncio
 import textwrap
@@ -8,11 +8,10 @@ from pathlib import Path
 from host_sim import run
 from host_sim.clock import SimClock
 from host_sim.fleet import Fleet, Node, SimulationError
-from host_sim.hardware import chip as chips
-from host_sim.hardware.chip import Chip
-from host_sim.hardware.flash import Flash
+from host_sim.hardware import image
+from host_sim.hardware.chip import CHIPS
 from host_sim.proxy import Proxy
-from tools import build
+from tools import boards, build
 
 START_US = run.START_MS * 1000
 
@@ -29,6 +28,7 @@ class Bench:
     networks: dict = field(default_factory=lambda: {"net": "password"})
     upstream: tuple[str, int] = ("127.0.0.1", 9)
     seed: int = 1
+    board: str = "esp32"
     node: Node | None = None
 
     def run(self, script: str, seconds: float = 60.0, firmware: Path | None = None) -> str:
@@ -48,16 +48,15 @@ class Bench:
         return console.read_text() if console.exists() else ""
 
     async def _run(self, code: Path, seconds: float) -> None:
-        image = self.folder / "flash.bin"
-        if not image.exists():
-            chips.blank_flash(image, run.FLASH_SIZE, chips.partition_table(run.PARTITIONS))
-        chip = Chip("bench", Flash(image, run.FLASH_SIZE), self.seed, self.networks)
+        board = boards.load(self.board)
+        flash = image.open_flash(self.folder / "flash.bin", board)
+        chip = CHIPS[board.chip]("bench", flash, self.seed, self.networks)
         chip.devices.update(self.devices)
         chip.analog.update(self.analog)
         proxy = Proxy(self.upstream)
         await proxy.start()
         clock = SimClock(self.folder / "clock", START_US)
-        async with Fleet(self.folder, clock, run.module_path) as fleet:
+        async with Fleet(self.folder, clock, lambda _node: run.module_path(board)) as fleet:
             node = Node("bench", self.folder, chip, proxy, fleet, [code], {"cloud.test": proxy.port})
             self.node = fleet.nodes["bench"] = node
             try:

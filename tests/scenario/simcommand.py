@@ -45,10 +45,7 @@ def processes_of(folder: Path) -> list[str]:
 
 def interrupt(folder: Path, after: float, *options: str) -> tuple[int, float]:
     """Ctrl-C `after` seconds: (exit status, seconds until it had ended)."""
-    command = [sys.executable, "-m", "host_sim", "run", "--folder", str(folder), *options]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=quiet, stderr=quiet)
-    time.sleep(after)
+    process = _start(folder, after, options)
     os.killpg(process.pid, signal.SIGINT)
     began = time.monotonic()
     try:
@@ -56,3 +53,18 @@ def interrupt(folder: Path, after: float, *options: str) -> tuple[int, float]:
     finally:
         if process.poll() is None:
             process.kill()
+
+
+def kill(folder: Path, after: float, *options: str) -> None:
+    """kill -9 of the command `after` seconds."""
+    process = _start(folder, after, options)
+    process.kill()
+    process.wait(20)
+
+
+def _start(folder: Path, after: float, options: tuple[str, ...]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "host_sim", "run", "--folder", str(folder), *options]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=quiet, stderr=quiet)
+    time.sleep(after)
+    return process

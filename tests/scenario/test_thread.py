@@ -3,9 +3,10 @@
 import shutil
 import sqlite3
 import sys
+import time
 
 import pytest
-from simcommand import interrupt, ledger, processes_of, settle, simulate
+from simcommand import interrupt, kill, ledger, processes_of, settle, simulate
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,15 @@ def test_ctrl_c_ends_everything_within_3_seconds(tmp_path, after):
     status, seconds = interrupt(tmp_path, after, "--days", "30")
     assert status == 130
     assert seconds < 3
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_kill_9_of_the_simulation_itself_leaves_no_process(tmp_path):
+    kill(tmp_path, 2.5, "--days", "30")
+    deadline = time.monotonic() + 3
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert processes_of(tmp_path) == []
 
 

@@ -9,7 +9,8 @@ import usocket
 import ustruct
 import utime
 
-HELLO, _, PROGRAM, ERASE, I2C, ADC, JOIN, RTC_MEMORY, RTC_SET, SLEEP, RESET, OPEN, CLOSED, WAIT, WAKE, REPL = range(16)
+HELLO, _, PROGRAM, ERASE, I2C, ADC, JOIN, KEEP, RTC_SET, SLEEP, RESET, OPEN, CLOSED, WAIT, WAKE, REPL = range(16)
+LIGHTSLEEP, WATCHDOG = 16, 17
 
 _HEAD = 12
 _SMALL = 128
@@ -22,6 +23,7 @@ _clock_file = None
 _clock = bytearray(32)
 _now = 0  # true simulated time while free-running, microseconds since 1970
 _paced = False
+_bite = _NEVER = 1 << 62  # when the watchdog will bite, as the supervisor said last
 
 
 def connect(path, name, image):
@@ -100,6 +102,8 @@ def now_us():
     global _now
     if not _paced:
         _now += 1
+        if _now > _bite:
+            watchdog_looks()
         return _now
     while True:
         _clock_file.seek(0)
@@ -139,6 +143,8 @@ def sleep_us(us):
         wait(uselect.poll(), now_us() + us)
     else:
         _now += us
+        if _now > _bite:
+            watchdog_looks()
 
 
 def wait(poller, until):
@@ -172,6 +178,22 @@ def wait(poller, until):
     while _receive()[1] != WAKE:
         pass
     return others
+
+
+def watchdog(timeout_ms=None):
+    """Starts the watchdog, or feeds it."""
+    global _bite
+    if timeout_ms is None and _bite == _NEVER:
+        return
+    payload = b"" if timeout_ms is None else ustruct.pack("<I", timeout_ms)
+    _bite = ustruct.unpack("<Q", check(WATCHDOG, 1, payload))[0]
+
+
+def watchdog_looks():
+    """The VM's clock has passed the moment: the supervisor ends the boot, or says why not yet."""
+    global _bite
+    _bite = _NEVER  # the request itself asks for the time
+    _bite = ustruct.unpack("<Q", check(WATCHDOG))[0]
 
 
 def unreachable():

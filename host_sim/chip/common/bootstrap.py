@@ -36,8 +36,8 @@ import machine  # noqa: E402, F401
 node, line, socket._CLOCK, image, folder = sys.argv[1:6]
 hello = _chip.connect(line, node, image)
 _, ticks, rtc, boots, _Boot.cause = ustruct.unpack_from("<QIqIB", hello, 0)
-_Boot.unique_id = hello[25:31]
-_Boot.rtc_memory = hello[31:]
+_Boot.unique_id = hello[26 : 26 + hello[25]]
+_Boot.kept = hello[26 + hello[25] :]  # memory that survives a reset
 _family.begin(rtc)
 time._begin(ticks)
 os._seed = b"%s %d %d " % (node.encode(), boots, ticks)

@@ -29,7 +29,10 @@ class poll:
         self._poll.unregister(obj)
         self._count -= 1
 
-    def poll(self, timeout=-1, flags=0):
+    def poll(self, timeout=-1):
+        return self.ipoll(timeout)
+
+    def ipoll(self, timeout=-1, flags=0):
         until = None if timeout is None or timeout < 0 else _chip.now_us() + timeout * 1000
         if _chip.paced():
             return _chip.wait(self._poll, until)
@@ -41,5 +44,3 @@ class poll:
             raise RuntimeError("select: waits for ever with the radio off")
         _chip.sleep_us(timeout * 1000)
         return self._poll.poll(0) if self._count else []
-
-    ipoll = poll

@@ -7,6 +7,7 @@ from usocket import AF_INET, SO_REUSEADDR, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET  
 
 _CLOCK = ""
 _up = False
+_powered = False  # RP2: the radio takes current, joined or not
 
 
 def _link(up):

@@ -55,11 +55,11 @@ def sleep(seconds):
 
 def time():
     """Whole seconds since the family's epoch, from the RTC."""
-    return _family.rtc_us() // 1000000 + _family.RTC_EPOCH_OFFSET
+    return _family.rtc_us() // 1000000
 
 
 def time_ns():
-    return _family.rtc_us() * 1000 + _family.RTC_EPOCH_OFFSET * 1000000000
+    return _family.rtc_us() * 1000
 
 
 def gmtime(seconds=None):

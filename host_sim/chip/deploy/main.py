@@ -1,8 +1,9 @@
-"""Copies a folder of the host (the last argument) to the node's filesystem, then resets: a deploy without a cable."""
+"""Copies a folder of the host (the last argument) to the node's filesystem, prepares the flash, and resets."""
 
 import os
 import sys
 
+import board
 import machine
 
 source = sys.argv[-1]
@@ -11,4 +12,5 @@ for entry in os.ilistdir(source):
         data = file.read()
     with open(entry[0], "wb") as file:
         file.write(data)
+board.build().flash.prepare()
 machine.reset()

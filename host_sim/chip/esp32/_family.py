@@ -1,11 +1,12 @@
-"""What the ESP32 family adds to the simulated chip: its RTC."""
+"""What the ESP32 family adds to the simulated chip: its RTC, and how its peripherals fail."""
 
 import _chip
 import ustruct
 
-# time.time() counts from 2000 (ports/esp32/modtime.c); the RTC below counts microseconds since then.
-RTC_EPOCH_OFFSET = 0
-UNIX_EPOCH_OFFSET = 946684800
+UNIX_EPOCH_OFFSET = 946684800  # time.time() counts from 2000: ports/esp32/modtime.c
+RTC_HAS_SUBSECONDS = True
+PIN_IN, PIN_OUT, PIN_PULL_DOWN, PIN_PULL_UP = 1, 3, 1, 2  # ports/esp32/machine_pin.c
+NO_ANSWER = 19  # ENODEV: ports/esp32/machine_hw_i2c.c
 
 _rtc_base = 0  # RTC minus true time, microseconds
 
@@ -24,3 +25,9 @@ def set_rtc_us(us):
     global _rtc_base
     _rtc_base = us - _chip.now_us()
     _chip.check(_chip.RTC_SET, 0, ustruct.pack("<q", us))
+
+
+def check_watchdog(timeout):
+    """ports/esp32/machine_wdt.c."""
+    if timeout <= 0:
+        raise ValueError("WDT timeout too short")

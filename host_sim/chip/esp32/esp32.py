@@ -1,6 +1,10 @@
-"""`esp32` (ports/esp32/modesp32.c, esp32_partition.c): the data partitions of the simulated flash."""
+"""`esp32` (ports/esp32/modesp32.c, esp32_partition.c): the data partitions of the simulated flash, and the wake pins,
+which nothing in the simulated world ever pulls.
+"""
 
 import _chip
+import _machine
+import _model
 import ustruct
 
 _TABLE = 0x8000  # CONFIG_PARTITION_TABLE_OFFSET
@@ -62,3 +66,25 @@ class Partition:
             at = self._place(arg, 0, _BLOCK)
             _chip.check(_chip.ERASE, 0, ustruct.pack("<I", at // _BLOCK))
         return 0
+
+
+def _check_pins(pins, allowed):
+    for pin in pins:
+        if _machine.number_of(pin) not in allowed:
+            raise ValueError("invalid pin")
+
+
+if _model.EXT_WAKE:
+
+    def wake_on_ext0(pin=None, level=False):
+        if pin is not None:
+            _check_pins((pin,), _model.EXT_WAKE)
+
+    def wake_on_ext1(pins=None, level=False):
+        _check_pins(pins or (), _model.EXT_WAKE)
+
+
+if _model.GPIO_WAKE:
+
+    def wake_on_gpio(pins=None, level=False):
+        _check_pins(pins or (), _model.GPIO_WAKE)

@@ -1,9 +1,6 @@
 """`network` of the ESP32 (ports/esp32/network_wlan.c): the station interface."""
 
-import socket as _socket
-
-import _chip
-import ustruct
+import _station
 
 STA_IF = 0
 AP_IF = 1
@@ -14,6 +11,8 @@ STAT_GOT_IP = 1010
 STAT_NO_AP_FOUND = 201
 STAT_WRONG_PASSWORD = 202
 
+_STATUS = (STAT_IDLE, STAT_CONNECTING, STAT_GOT_IP, STAT_NO_AP_FOUND, STAT_WRONG_PASSWORD)
+
 
 class WLAN:
     IF_STA = STA_IF
@@ -21,8 +20,7 @@ class WLAN:
 
     def __init__(self, interface=STA_IF):
         self._active = False
-        self._result = STAT_IDLE
-        self._due = None
+        self._station = _station.Station()
 
     def active(self, up=None):
         if up is None:
@@ -36,30 +34,20 @@ class WLAN:
         """Begins to join; `status()` tells how it went."""
         if not self._active:
             raise OSError("Wifi Not Started")
-        if self._due is not None and self.status() == STAT_CONNECTING:
+        if self._station.state() == _station.JOINING:
             raise OSError("Wifi Internal Error")
-        answer = _chip.check(_chip.JOIN, 0, ssid.encode() + b"\0" + key.encode())
-        self._result, delay_ms = ustruct.unpack("<HI", answer)
-        self._due = _chip.now_us() + delay_ms * 1000
+        self._station.join(ssid, key)
 
     def disconnect(self):
-        self._result = STAT_IDLE
-        self._due = None
-        _socket._link(False)
+        self._station.leave()
 
     def status(self, what=None):
         if what == "rssi":
-            return -61 if self.isconnected() else 0
-        if self._due is None:
-            return STAT_IDLE
-        if _chip.now_us() < self._due:
-            return STAT_CONNECTING
-        if self._result == STAT_GOT_IP:
-            _socket._link(True)
-        return self._result
+            return self._station.rssi()
+        return _STATUS[self._station.state()]
 
     def isconnected(self):
-        return self.status() == STAT_GOT_IP
+        return self._station.state() == _station.UP
 
     def ifconfig(self):
         return ("192.0.2.10", "255.255.255.0", "192.0.2.1", "192.0.2.1")

@@ -24,6 +24,9 @@ class Clock:
         seconds = self.seconds()
         return (seconds, SYNCHRONISED) if seconds >= _SET else None
 
+    def resume(self, seconds, quality):
+        """It ran on through deep sleep: nothing to do."""
+
     def set(self, seconds, ms, quality):
         """Sets the RTC. It keeps no quality of its own: what it holds was set since power-on."""
         t = time.gmtime(seconds + _EPOCH_2020)

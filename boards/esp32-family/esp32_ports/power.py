@@ -13,11 +13,15 @@ _REASONS = {
 }
 
 
+WATCHDOG_MS = 8000  # as on the RP2 family, which allows no more than 8388
+
+
 class Power:
     """Supply and resets of this chip."""
 
     def __init__(self):
         self._rtc = machine.RTC()
+        self._watchdog = None
 
     def reset_cause(self):
         """Reset reason as the wire counts them; 0 when the chip says something unknown."""
@@ -38,6 +42,12 @@ class Power:
     def reset(self):
         """Restarts the chip; does not return."""
         machine.reset()
+
+    def feed(self):
+        """Feeds the watchdog, 8 s; the first call starts it, and only a reset or deep sleep stops it."""
+        if self._watchdog is None:
+            self._watchdog = machine.WDT(timeout=WATCHDOG_MS)
+        self._watchdog.feed()
 
     def battery_mv(self):
         """0: this board has no divider on its supply."""

@@ -1,10 +1,8 @@
 """Radio port: the Wi-Fi station."""
 
-import asyncio
-
 import network
+import station
 
-_POLL_MS = 50
 _FAILED = (network.STAT_NO_AP_FOUND, network.STAT_WRONG_PASSWORD)
 
 
@@ -16,18 +14,8 @@ class Radio:
 
     async def up(self, networks, timeout_ms):
         """Joins the first of `networks` ((ssid, password), ...) that answers. OSError when none did in time."""
-        wlan = self._wlan
-        wlan.active(True)
-        left = timeout_ms
-        for ssid, password in networks:
-            wlan.connect(ssid, password)
-            while left > 0 and not wlan.isconnected() and wlan.status() not in _FAILED:
-                await asyncio.sleep_ms(_POLL_MS)
-                left -= _POLL_MS
-            if wlan.isconnected():
-                return
-            wlan.disconnect()
-        raise OSError("radio: no network of %d joined (status %d)" % (len(networks), wlan.status()))
+        self._wlan.active(True)
+        await station.join(self._wlan, networks, timeout_ms, _FAILED)
 
     def down(self):
         """Off, so that sleep takes microamperes."""

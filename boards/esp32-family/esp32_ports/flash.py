@@ -20,6 +20,9 @@ class Flash:
             raise OSError("flash: no partition 'ring'; write our partition table with `make flash`")
         self._partition = found[0]
 
+    def prepare(self):
+        """Once in a board's life, ahead of the first boot: nothing, the partition is there."""
+
     def read_into(self, addr, mv):
         """Fills `mv` from `addr` on."""
         self._partition.readblocks(addr // _SECTOR, mv, addr % _SECTOR)

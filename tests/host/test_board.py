@@ -1,0 +1,52 @@
+"""board.toml against the board's own package, and what tools/boards.py makes of it."""
+
+import ast
+
+import pytest
+
+from tools import boards, catalogue
+from tools.boards import BoardError
+
+
+@pytest.mark.parametrize("name", catalogue.boards())
+def test_the_host_and_the_device_read_the_same(name: str) -> None:
+    """The device's package cannot read TOML: its constants are held against the description."""
+    described = boards.load(name)
+    tree = ast.parse((described.packages[0] / "board" / "__init__.py").read_text())
+    constants = {
+        line.targets[0].id: ast.literal_eval(line.value)
+        for line in tree.body
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name) and line.targets[0].id.isupper()
+        and line.targets[0].id[0] != "_"
+    }  # fmt: skip
+    assert constants == {"NAME": name, "BUSES": described.i2c, "RINGS": described.rings}
+
+
+@pytest.mark.parametrize("name", catalogue.boards())
+def test_a_layout_fits_its_flash(name: str) -> None:
+    described = boards.load(name)
+    places = sorted((each.offset, each.size) for each in described.partitions) or [described.storage]
+    for (offset, size), (following, _) in zip(places, [*places[1:], (described.flash_size, 0)], strict=True):
+        assert offset % 4096 == 0 and size % 4096 == 0 and offset + size <= following
+    places = sorted(described.rings.values())
+    assert [first for first, _ in places] == [0, *(first + count for first, count in places[:-1])]
+    sizes = {each.label: each.size for each in described.partitions}
+    assert described.ring_sectors * 4096 <= (described.storage[1] if described.reserved else sizes["ring"])
+    assert set(described.rings) == {"journal", "alerts", "frames"}
+
+
+def test_all_five_boards_are_there() -> None:
+    assert catalogue.boards() == ["esp32", "esp32c3", "esp32s3", "pico2_w", "pico_w"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("family = ", "Invalid value"), ('family = "rp2"', "'chip'"), (None, "No such file")],
+)
+def test_a_description_that_cannot_be_used_is_named(tmp_path, text: str | None, said: str) -> None:
+    (tmp_path / "x").mkdir()
+    if text is not None:
+        (tmp_path / "x" / "board.toml").write_text(text)
+    with pytest.raises(BoardError, match=said) as caught:
+        boards.load("x", tmp_path)
+    assert "board.toml" in str(caught.value)

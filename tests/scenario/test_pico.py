@@ -1,0 +1,47 @@
+"""A Pico W lives as an ESP32 does: sleep by way of a reset, rings in reserved blocks, a clock that boots forget."""
+
+import csv
+import json
+
+import pytest
+from simcommand import ledger, simulate
+
+
+@pytest.fixture(scope="module")
+def cellar(tmp_path_factory):
+    """Two Pico W, five hours."""
+    folder = tmp_path_factory.mktemp("cellar")
+    done = simulate(folder, "--node", "nodes/cellar.toml", "--days", "0.2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_its_ledger_balances(cellar):
+    totals = ledger(cellar)["totals"]
+    assert totals["due"] == totals["taken"] >= 2 * 288 * 4 and totals["acknowledged"] >= 2 * 200 * 4
+    assert not totals["missed"] and not totals["lost"] and not totals["duplicates"] and not totals["unexplained"]
+
+
+def test_it_balances_where_the_supply_is_cut(tmp_path):
+    """Eight cuts and kills, of nodes between two requests and within a flash operation, of ingest and the broker."""
+    done = simulate(tmp_path, "--node", "nodes/cellar.toml", "--days", "0.1", "--kills", "8", "--seed", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    totals = ledger(tmp_path)["totals"]
+    assert not totals["lost"] and not totals["duplicates"] and not totals["unexplained"]
+
+
+def test_it_sleeps_between_its_slots_and_keeps_them(cellar):
+    """All but the first are within four seconds of their minute, though no boot knows the time by itself."""
+    with (cellar / "nodes/cellar-1/power.csv").open() as file:
+        events = [row["event"] for row in csv.DictReader(file)]
+    assert events.count("sleep") >= 250 and events.count("on") == 1
+    with (cellar / "nodes/cellar-1/served.csv").open() as file:
+        late = [(int(row["t_ms"]) + 30000) % 60000 - 30000 for row in csv.DictReader(file)]
+    assert sum(abs(each) >= 4000 for each in late) <= 4
+
+
+def test_its_rings_stand_in_blocks_of_the_filesystem(cellar):
+    rings = json.loads((cellar / "run.json").read_text())["nodes"][0]["rings"]
+    sectors = [sector for ring in rings.values() for sector in ring["sectors"]]
+    assert len(set(sectors)) == len(sectors) == 96
+    assert all(0x12C000 // 4096 <= sector < 512 for sector in sectors)

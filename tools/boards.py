@@ -1,0 +1,110 @@
+"""What a board is, read from boards/<board>/board.toml without running its code (boards/README.md).
+
+`load(name)` gives a Board; everything on the host that must know a flash layout, a pin or a heap takes it from there.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.catalogue import BOARDS
+from tools.toml_lines import tomllib
+
+SECTOR = 4096
+_TYPES = {"app": 0, "data": 1}
+_SUBTYPES = {"factory": 0, "ota_0": 0x10, "ota_1": 0x11, "ota": 0, "phy": 1, "nvs": 2, "fat": 0x81}
+
+
+class BoardError(Exception):
+    """A board's description cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """An entry of an ESP32's partition table; offset and size in bytes."""
+
+    label: str
+    type: int
+    subtype: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """`storage` is the filesystem, as (offset, size) in bytes of the flash. `rings` are (first sector, sectors) counted
+    in the `ring` partition, or, where `reserved` names a folder of reservation files, in the map of those
+    (lib/reservation/SPEC.md). `i2c` maps a bus to (id, scl, sda). `heap` is what the garbage collector has, in bytes.
+    """
+
+    name: str
+    family: str
+    chip: str
+    build: str
+    flash_size: int
+    granularity: int
+    heap: int
+    storage: tuple[int, int]
+    partitions: tuple[Partition, ...]
+    reserved: str | None
+    rings: Mapping[str, tuple[int, int]]
+    i2c: Mapping[str, tuple[int, int, int]]
+    adc: tuple[int, ...]
+
+    @property
+    def packages(self) -> tuple[Path, Path]:
+        """The folders that the device's path holds for this board: its own and its family's."""
+        return BOARDS / self.name, BOARDS / f"{self.family}-family"
+
+    @property
+    def ring_sectors(self) -> int:
+        """Sectors of all rings together."""
+        return max(first + count for first, count in self.rings.values())
+
+
+def load(name: str, boards: Path = BOARDS) -> Board:
+    """The description of the board `name`. Raises BoardError."""
+    path = boards / name / "board.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        partitions = _partitions(path.parent / data["partitions"]) if "partitions" in data else ()
+        return Board(
+            name=name,
+            family=data["family"],
+            chip=data["chip"],
+            build=data["build"],
+            flash_size=data["flash_size"],
+            granularity=data["granularity"],
+            heap=data["heap"],
+            storage=_storage(data, partitions),
+            partitions=partitions,
+            reserved=data.get("reserved"),
+            rings={ring: (place[0], place[1]) for ring, place in data["rings"].items()},
+            i2c={bus: (pins["id"], pins["scl"], pins["sda"]) for bus, pins in data["i2c"].items()},
+            adc=tuple(data["adc"]),
+        )
+    except OSError as error:
+        raise BoardError(f"{error.filename}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise BoardError(f"{path}: {error!r}") from error
+
+
+def _storage(data: dict[str, Any], partitions: tuple[Partition, ...]) -> tuple[int, int]:
+    if "storage" in data:
+        return data["storage"]["offset"], data["storage"]["size"]
+    (found,) = (each for each in partitions if each.label == "vfs")
+    return found.offset, found.size
+
+
+def _partitions(path: Path) -> tuple[Partition, ...]:
+    """A table as ESP-IDF's gen_esp32part.py reads it; here every offset must be given."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
+    found = []
+    for label, kind, subtype, offset, size, *_ in csv.reader(lines, skipinitialspace=True):
+        number = _SUBTYPES[subtype] if subtype in _SUBTYPES else int(subtype, 0)
+        found.append(Partition(label, _TYPES[kind], number, int(offset, 0), int(size, 0)))
+    return tuple(found)
