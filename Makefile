@@ -7,7 +7,7 @@ READY  := .venv/stamp
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help sim test lint bench build docs clean
+.PHONY: help sim test lint coverage bench build docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ lint: $(READY) ## ruff, then pyright over the host's code and over the device's
 	$(PY) -m ruff check
 	$(PY) -m pyright
 	$(PY) -m pyright --project tools/pyright-device.json
+
+coverage: $(READY) ## which lines of the device's code its own tests reach; ARGS=--json for a program
+	$(PY) -m tools.coverage $(ARGS)
 
 bench: $(READY) ## measure, into build/bench.json
 	$(PY) -m tools.bench

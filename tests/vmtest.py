@@ -1,18 +1,24 @@
-"""pytest plugin: tests/device/test_*.py run inside the MicroPython VM.
+"""pytest plugin: tests/device/test_*.py run inside the MicroPython VM, in fact inside two.
 
-A device test file is plain MicroPython with functions `test_*()`. Each is one pytest item; the file gets one
-VM process, started when its first item runs, with firmware, lib and the file's own folder on the path
-and the repository's root as working directory. Comments at the very top of the file set up its VM:
+A device test file is plain MicroPython with functions `test_*()`. Each is one pytest item, `test_x`, in the unix
+port, whose small ints have 63 bits, and another, `test_x[31-bit]`, in the WebAssembly port, whose small ints are a
+board's (vm31/README.md). Per VM the file gets one process, started when its first item runs, with firmware, lib and
+the file's own folder on the path and the repository's root as working directory. Comments at the very top of the
+file set up its VMs:
 
-    # heap: 96K      size of the heap on this 64-bit VM, about twice a 32-bit board's; without it, 192K
+    # heap: 96K             size of the unix port's heap, about twice a 32-bit board's; without it, 192K
+    # vm31: no, <reason>    not for the 31-bit VM, which has no sockets, no host files and no waiting in asyncio
+    # vm64: no, <reason>    only for the 31-bit VM
 
 The text of a failure is MicroPython's traceback. A VM that dies, hangs or ends early fails the function it
 was in and every one after it.
 """
 
 import ast
-import os
+import fcntl
+import functools
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,15 +29,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNER = ROOT / "tests" / "device" / "_runner.py"
+VM31 = ROOT / "tests" / "vm31"
+VM31_INSTALLED = ROOT / "build" / "vm31"
+VM31_MODULE = VM31_INSTALLED / "node_modules/@micropython/micropython-webassembly-pyscript/micropython.mjs"
 MARK = "\x1e"
 
-# Header key -> what its value looks like, and its value when absent.
-HEADERS = {"heap": (re.compile(r"\d+K"), "192K")}
+# Header key -> what its value looks like, its value when absent, an example of one.
+HEADERS = {
+    "heap": (re.compile(r"\d+K"), "192K", "192K"),
+    "vm31": (re.compile(r"yes|no, .+"), "yes", "no, it opens a socket"),
+    "vm64": (re.compile(r"yes|no, .+"), "yes", "no, true of 31-bit small ints only"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the plugin's setting."""
-    parser.addini("vm_timeout", "seconds one device test file may take", default="60")
+    """Register the plugin's settings."""
+    parser.addini("vm_timeout", "seconds one device test file may take in one VM", default="60")
+    parser.addini("device_code", "the folder of firmware/ and lib/, if not the repository's root", default=str(ROOT))
+    parser.addini("device_heap", "a heap for all files, instead of what they say", default="")
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> "VMFile | None":
@@ -94,13 +109,32 @@ def parse_transcript(said: str, end: str) -> Transcript:
     return transcript
 
 
-class VMFile(pytest.File):
-    """A device test file; owns the one run of its VM."""
+@functools.cache
+def install_vm31() -> str:
+    """Have npm install the 31-bit VM where it is missing or not the locked one; return what went wrong, if anything."""
+    lock, stamp = VM31 / "package-lock.json", VM31_INSTALLED / "stamp"
+    VM31_INSTALLED.parent.mkdir(exist_ok=True)
+    with open(VM31_INSTALLED.with_suffix(".lock"), "w") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+            shutil.rmtree(VM31_INSTALLED, ignore_errors=True)
+            VM31_INSTALLED.mkdir()
+            for file in (VM31 / "package.json", lock):
+                shutil.copy(file, VM31_INSTALLED)
+            npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run(npm, cwd=VM31_INSTALLED, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            if done.returncode:
+                return f"the 31-bit VM is not installed, npm ci ended with status {done.returncode}:\n{done.stderr}"
+            shutil.copy(lock, stamp)
+    return ""
 
-    transcript: Transcript | None = None
+
+class VMFile(pytest.File):
+    """A device test file; owns the one run of each of its VMs."""
 
     def collect(self) -> Iterator["VMItem"]:
-        """Yield an item for each test function at the file's top level."""
+        """Yield an item for each test function at the file's top level and each VM it is for."""
+        self.transcripts: dict[str, Transcript] = {}
         source = self.path.read_text()
         try:
             tree = ast.parse(source)
@@ -114,15 +148,20 @@ class VMFile(pytest.File):
             raise self.CollectError(f"{self.path}: no test_ function in it")
         if len({node.name for node in found}) < len(found):
             raise self.CollectError(f"{self.path}: two test functions have the same name")
-        for node in found:
-            yield VMItem.from_parent(self, name=node.name, line=node.lineno)
+        vms = [vm for vm in ("vm64", "vm31") if self.headers[vm] == "yes"]
+        if not vms:
+            raise self.CollectError(f"{self.path}: in no VM at all")
+        for vm in vms:
+            for node in found:
+                name = node.name if vm == "vm64" else f"{node.name}[31-bit]"
+                yield VMItem.from_parent(self, name=name, function_name=node.name, vm=vm, line=node.lineno)
 
     def _headers(self, source: str) -> dict[str, str]:
-        headers = {key: default for key, (_, default) in HEADERS.items()}
+        headers = {key: default for key, (_, default, _) in HEADERS.items()}
         for number, line in enumerate(source.splitlines(), 1):
             if not line.startswith("#"):
                 break
-            found = re.fullmatch(r"# ([a-z_]+): (\S+)", line)
+            found = re.fullmatch(r"# ([a-z0-9_]+): (.+)", line)
             if found is None:
                 continue
             key, value = found.groups()
@@ -131,26 +170,40 @@ class VMFile(pytest.File):
                 raise self.CollectError(f"{self.path}:{number}: no header named {key!r}; there are: {known}")
             if not HEADERS[key][0].fullmatch(value):
                 raise self.CollectError(
-                    f"{self.path}:{number}: {key}: {value!r} is not like {HEADERS[key][1]}"
+                    f"{self.path}:{number}: {key}: {value!r} is not like {HEADERS[key][2]}"
                 )
             headers[key] = value
         return headers
 
-    def outcome(self, name: str) -> Outcome:
-        """Return what became of `name`; the first call runs all functions selected of this file."""
-        if self.transcript is None:
-            names = [item.name for item in self.session.items if item.parent is self]
-            self.transcript = self._run(names)
-        return self.transcript.outcome(name)
+    def outcome(self, vm: str, name: str) -> Outcome:
+        """Return what became of `name` in `vm`; the first call runs all functions selected of this file there."""
+        if vm not in self.transcripts:
+            items = (item for item in self.session.items if isinstance(item, VMItem) and item.parent is self)
+            names = [item.function_name for item in items if item.vm == vm]
+            if vm == "vm31" and install_vm31():
+                raise VMFailure(install_vm31())
+            self.transcripts[vm] = self._run(self._command31() if vm == "vm31" else self._command64(), names)
+        return self.transcripts[vm].outcome(name)
 
-    def _run(self, names: list[str]) -> Transcript:
-        path = ":".join(str(folder) for folder in (ROOT / "firmware", ROOT / "lib", self.path.parent))
-        command = [sys.executable, "-m", "micropython_unix", "-X", f"heapsize={self.headers['heap']}"]
+    def _folders(self) -> list[str]:
+        code = Path(self.config.getini("device_code"))
+        return [str(folder) for folder in (code / "firmware", code / "lib", self.path.parent)]
+
+    def _command64(self) -> list[str]:
+        heap = self.config.getini("device_heap") or self.headers["heap"]
+        path = ":".join([*self._folders(), ".frozen"])
+        vm = [sys.executable, "-m", "micropython_unix", "-X", f"heapsize={heap}", str(RUNNER)]
+        return ["env", f"MICROPYPATH={path}", *vm]
+
+    def _command31(self) -> list[str]:
+        heap = str(int(self.headers["heap"][:-1]) * 1024)
+        return ["node", str(VM31 / "vm.mjs"), str(VM31_MODULE), heap, str(RUNNER), *self._folders(), "--"]
+
+    def _run(self, command: list[str], names: list[str]) -> Transcript:
         timeout = float(self.config.getini("vm_timeout"))
         vm = subprocess.Popen(
-            [*command, str(RUNNER), self.path.stem, *names],
+            [*command, self.path.stem, *names],
             cwd=ROOT,
-            env=os.environ | {"MICROPYPATH": f"{path}:.frozen"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -168,15 +221,20 @@ class VMFile(pytest.File):
 
 
 class VMItem(pytest.Item):
-    """One test function of a device test file."""
+    """One test function of a device test file in one VM, "vm64" or "vm31"."""
 
-    def __init__(self, *, line: int, **keywords) -> None:
+    def __init__(self, *, function_name: str, vm: str, line: int, **keywords) -> None:
         super().__init__(**keywords)
+        self.function_name = function_name
+        self.vm = vm
         self.line = line
+        if vm == "vm31":
+            self.add_marker(pytest.mark.needs("node", package="nodejs"))
+            self.add_marker(pytest.mark.needs("npm"))
 
     def runtest(self) -> None:
         """Raise VMFailure unless the function passed in the VM."""
-        outcome = self.parent.outcome(self.name)  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+        outcome = self.parent.outcome(self.vm, self.function_name)  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         if outcome.printed:
             self.add_report_section("call", "stdout", outcome.printed)
         if outcome.failure:

