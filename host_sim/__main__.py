@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from host_sim import ledger
-from host_sim.fleet import SimulationError
+from host_sim.node import SimulationError
 from host_sim.run import ROOT, Plan, Run
 from tools import nodefile
 from tools.build import BuildError

@@ -48,9 +48,9 @@ class Conductor:
         self.wanting[name] = (at, admit)
         self._step()
 
-    def connect(self, name: str, busy_at: Callable[[], float]) -> None:
-        """The node has a socket; `busy_at` tells when bytes last passed its proxy (time.monotonic)."""
-        self.connected[name] = busy_at
+    def connect(self, name: str, busy_until: Callable[[], float]) -> None:
+        """The node has a socket; `busy_until` tells until when its proxy is busy (time.monotonic)."""
+        self.connected[name] = busy_until
 
     def park(self, name: str, until: int, resume: Callable[[], None]) -> None:
         """A connected node waits for its sockets, or for `until`."""

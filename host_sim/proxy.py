@@ -1,4 +1,4 @@
-"""The way between one node and the broker: passes bytes both ways and knows when it was last busy.
+"""The way between one node and the broker: passes bytes both ways and knows until when it is busy.
 
 Everything a network can do to a node happens here; faults join later.
 """
@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import cast
 
 
+ANSWER_S = 0.3  # a starved host may keep broker and ingest from answering for so long
+
+
 class Proxy:
     """Listens on a free port of 127.0.0.1 for one node and connects each socket to `upstream` (host, port)."""
 
@@ -17,7 +20,7 @@ class Proxy:
         self.upstream = upstream
         self.on_chunk = on_chunk
         self.port = 0
-        self.busy_at = 0.0  # time.monotonic() of the last byte or connection
+        self.busy_until = 0.0  # time.monotonic() from which on nothing is expected to happen by itself
         self.bytes_up = 0
         self.bytes_down = 0
         self._server: asyncio.Server | None = None
@@ -41,13 +44,14 @@ class Proxy:
         for task in list(self._tasks):
             task.cancel()
 
-    def _touch(self) -> None:
-        self.busy_at = time.monotonic()
+    def _touch(self, answer_s: float = 0.0) -> None:
+        """Something happened, and the far side may take `answer_s` of real time to answer."""
+        self.busy_until = time.monotonic() + answer_s
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = cast(asyncio.Task, asyncio.current_task())
         self._tasks.add(task)
-        self._touch()
+        self._touch(ANSWER_S)
         far_writer = None
         try:
             far_reader, far_writer = await asyncio.open_connection(*self.upstream)
@@ -69,7 +73,7 @@ class Proxy:
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, up: bool) -> None:
         while data := await source.read(65536):
-            self._touch()
+            self._touch(ANSWER_S if up else 0.0)
             self.on_chunk()
             if up:
                 self.bytes_up += len(data)

@@ -6,9 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from host_sim.clock import SimClock
+from host_sim.cloudend import CloudEnd
 from host_sim.faults import kills
 from host_sim.faults.kills import Kill
-from host_sim.fleet import HEAP_KB, Fleet, Node, SimulationError
+from host_sim.fleet import HEAP_KB, Fleet
 from host_sim.hardware import image, rings
 from host_sim.hardware.chip import CHIPS
 from host_sim.proxy import Proxy
@@ -52,73 +50,6 @@ class Plan:
     def end_ms(self) -> int:
         """When the nodes stop waking, Unix milliseconds."""
         return START_MS + int(self.days * DAY_MS)
-
-
-class CloudEnd:
-    """The cloud end as a black box: its public command, in a process of its own."""
-
-    def __init__(self, folder: Path, clock: Path) -> None:
-        self.data = folder / "cloud"
-        self._command = [sys.executable, "-m", "cloud"]
-        self._clock = clock
-        self._log = folder / "cloud.log"
-        self._process: subprocess.Popen[str] | None = None
-        self.ready: dict[str, Any] = {}
-
-    def start(self, name: str) -> None:
-        """Returns when it takes connections, to itself as `name`; SimulationError if it does not come up."""
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [*self._command, "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"]
-                + ["--name", name, "--clock", f"file:{self._clock}"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True,
-            )  # fmt: skip
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise SimulationError(f"cloud end did not start: {self._log.read_text().strip() or 'no word from it'}")
-        self.ready = json.loads(line)
-
-    @property
-    def mqtt(self) -> tuple[str, int]:
-        """Where its broker listens."""
-        host, _, port = self.ready["mqtt"].rpartition(":")
-        return host, int(port)
-
-    def pids(self) -> dict[str, int]:
-        """The processes as they are now: {"broker_pid": .., "ingest_pid": ..}."""
-        return json.loads((self.data / "run.json").read_text())
-
-    def kill(self, what: str) -> int:
-        """kill -9 of `ingest` or `broker`; returns the pid it had. It is started again by the cloud end itself."""
-        pid = self.pids()[f"{what}_pid"]
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return pid
-
-    def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]], credentials: Path) -> None:
-        """Registers a node; what it needs for TLS is written into the folder `credentials`."""
-        self._call(
-            "add", name, "--tenant", tenant, "--key", key.hex(), "--channels", json.dumps(channels),
-            "--credentials", str(credentials),
-        )  # fmt: skip
-
-    def _call(self, *words: str) -> str:
-        done = subprocess.run(
-            [*self._command, *words, "--data", str(self.data)], capture_output=True, text=True, cwd=ROOT, timeout=60
-        )
-        if done.returncode:
-            raise SimulationError(f"cloud {words[0]}: {done.stderr.strip()}")
-        return done.stdout
-
-    def stop(self) -> None:
-        """Ends it and what it started, within seconds."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(3)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
 
 
 def node_key(seed: int, name: str) -> bytes:
@@ -158,7 +89,7 @@ class Run:
         world = World(plan.seed, START_MS)
         try:
             await asyncio.to_thread(self.cloud.start, plan.node_file.settings()["cloud"][0])
-            async with Fleet(folder, clock, lambda _node: module_path(self._board), plan.heap_kb) as fleet:
+            async with Fleet(folder, clock, lambda _name: module_path(self._board), plan.heap_kb) as fleet:
                 self.fleet = fleet
                 described = []
                 for name in names:
@@ -171,7 +102,7 @@ class Run:
                 with contextlib.suppress(asyncio.CancelledError):
                     await ticker
                 self._write(folder, described)
-                self.killed["node"] = sum(node.killed for node in fleet.nodes.values())
+                self.killed["node"] = sum(node.kills.done for node in fleet.nodes.values())
         finally:
             await asyncio.to_thread(self.cloud.stop)
 
@@ -179,7 +110,7 @@ class Run:
         plan = self.plan
         for kill in kills.plan(plan.seed, plan.kills, names, START_MS * 1000, plan.end_ms * 1000):
             if kill.what in (kills.REQUEST, kills.FLASH):
-                fleet.nodes[kill.node].kills.append(kill)
+                fleet.nodes[kill.node].kills.waiting.append(kill)
             else:
                 self._server_kills.append(kill)
 
@@ -229,8 +160,7 @@ class Run:
         proxy = Proxy(self.cloud.mqtt, self._chunk_passed)
         await proxy.start()
         code = build.OUT / "firmware"
-        node = Node(name, folder, chip, proxy, fleet, [code], {settings["cloud"][0]: proxy.port})
-        fleet.nodes[name] = node
+        fleet.add(name, folder, chip, proxy, [code], {settings["cloud"][0]: proxy.port})
         key = node_key(plan.seed, name)
         channels = [[number, channel, unit] for number, channel, unit, _ in settings["channels"]]
         files = folder / "files"

@@ -28,3 +28,24 @@ def plan(seed: int, count: int, nodes: list[str], start_us: int, end_us: int) ->
         reach = {REQUEST: 40, FLASH: 8, INGEST: 12, BROKER: 12}[what]
         kills.append(Kill(at, what, dice.choice(nodes), dice.randrange(reach)))
     return kills
+
+
+class KillPlan:
+    """The kills of one node, in order of time; `done` counts those that have struck."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Kill] = []
+        self.done = 0
+        self._counted = 0  # requests or flash operations since the next one came due
+
+    def due(self, what: str, now: int) -> bool:
+        """True when the next kill strikes in this request or flash operation."""
+        if not self.waiting or self.waiting[0].what != what or now < self.waiting[0].at_us:
+            return False
+        self._counted += 1
+        if self._counted <= self.waiting[0].count:
+            return False
+        self.waiting.pop(0)
+        self._counted = 0
+        self.done += 1
+        return True

@@ -184,6 +184,7 @@ def test_a_bme280_reading_costs_the_same_on_every_chip_at_every_temperature():
         driver.start(0)
         return _cost(driver.collect, out, 0)
 
+    random.seed(280)
     usual = costs(FakeBme280())
     readings = 0
     for _ in range(400):
@@ -192,6 +193,8 @@ def test_a_bme280_reading_costs_the_same_on_every_chip_at_every_temperature():
         try:
             cost = costs(chip)
         except SensorError:  # outside the operating range
+            continue
+        if out[1] in (0, 10000):  # humidity clamped: what was computed lies outside the range, and may be any size
             continue
         readings += 1
         assert cost == usual, (chip.cal, raw, out, cost)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from host_sim import run
 from host_sim.clock import SimClock
-from host_sim.fleet import Fleet, Node, SimulationError
+from host_sim.fleet import Fleet
 from host_sim.hardware import image
 from host_sim.hardware.chip import CHIPS
+from host_sim.node import Node, SimulationError
 from host_sim.proxy import Proxy
 from tools import boards, build
 
@@ -56,9 +57,8 @@ class Bench:
         proxy = Proxy(self.upstream)
         await proxy.start()
         clock = SimClock(self.folder / "clock", START_US)
-        async with Fleet(self.folder, clock, lambda _node: run.module_path(board)) as fleet:
-            node = Node("bench", self.folder, chip, proxy, fleet, [code], {"cloud.test": proxy.port})
-            self.node = fleet.nodes["bench"] = node
+        async with Fleet(self.folder, clock, lambda _name: run.module_path(board)) as fleet:
+            self.node = node = fleet.add("bench", self.folder, chip, proxy, [code], {"cloud.test": proxy.port})
             try:
                 await node.live(START_US, START_US + int(seconds * 1e6))
             except SimulationError as error:

@@ -5,9 +5,9 @@ import json
 import pytest
 from simkit import START_US, Bench
 
-from host_sim.fleet import SimulationError
 from host_sim.hardware import rings
 from host_sim.hardware.image import WrongImageError
+from host_sim.node import SimulationError
 from host_sim.run import ROOT
 from tools import boards, build
 

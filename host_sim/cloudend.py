@@ -1,0 +1,81 @@
+"""The cloud end as a black box: its public command, in a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from host_sim.node import SimulationError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class CloudEnd:
+    """The cloud end as a black box: its public command, in a process of its own."""
+
+    def __init__(self, folder: Path, clock: Path) -> None:
+        self.data = folder / "cloud"
+        self._command = [sys.executable, "-m", "cloud"]
+        self._clock = clock
+        self._log = folder / "cloud.log"
+        self._process: subprocess.Popen[str] | None = None
+        self.ready: dict[str, Any] = {}
+
+    def start(self, name: str) -> None:
+        """Returns when it takes connections, to itself as `name`; SimulationError if it does not come up."""
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [*self._command, "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"]
+                + ["--name", name, "--clock", f"file:{self._clock}"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True,
+            )  # fmt: skip
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise SimulationError(f"cloud end did not start: {self._log.read_text().strip() or 'no word from it'}")
+        self.ready = json.loads(line)
+
+    @property
+    def mqtt(self) -> tuple[str, int]:
+        """Where its broker listens."""
+        host, _, port = self.ready["mqtt"].rpartition(":")
+        return host, int(port)
+
+    def pids(self) -> dict[str, int]:
+        """The processes as they are now: {"broker_pid": .., "ingest_pid": ..}."""
+        return json.loads((self.data / "run.json").read_text())
+
+    def kill(self, what: str) -> int:
+        """kill -9 of `ingest` or `broker`; returns the pid it had. It is started again by the cloud end itself."""
+        pid = self.pids()[f"{what}_pid"]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]], credentials: Path) -> None:
+        """Registers a node; what it needs for TLS is written into the folder `credentials`."""
+        self._call(
+            "add", name, "--tenant", tenant, "--key", key.hex(), "--channels", json.dumps(channels),
+            "--credentials", str(credentials),
+        )  # fmt: skip
+
+    def _call(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self._command, *words, "--data", str(self.data)], capture_output=True, text=True, cwd=ROOT, timeout=60
+        )
+        if done.returncode:
+            raise SimulationError(f"cloud {words[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+    def stop(self) -> None:
+        """Ends it and what it started, within seconds."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(3)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
