@@ -10,10 +10,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from host_sim import ledger
 from host_sim.node import SimulationError
-from host_sim.run import ROOT, Plan, Run
+from host_sim.plan import ROOT, Plan, members
+from host_sim.run import Run
 from tools import nodefile
 from tools.build import BuildError
 
+EXAMPLES = (Path("nodes/greenhouse.toml"), Path("nodes/cellar.toml"))  # one of each chip family
 _FAULTS_SHOWN = 10
 
 
@@ -23,24 +25,24 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--node", "node_path", type=click.Path(path_type=Path), default=Path("nodes/greenhouse.toml"),
-              show_default=True, help="Node file.")  # fmt: skip
-@click.option("--nodes", type=click.IntRange(1, 64), default=2, show_default=True, help="How many such nodes.")
+@click.option("--node", "paths", type=click.Path(path_type=Path), multiple=True, default=EXAMPLES, show_default=True,
+              help="Node file; may be repeated.")  # fmt: skip
+@click.option("--nodes", type=click.IntRange(1, 64), default=2, show_default=True,
+              help="How many nodes, made of the node files in turn.")  # fmt: skip
 @click.option("--days", type=click.FloatRange(0.01, 366), default=2.0, show_default=True, help="Simulated days.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same readings.")
 @click.option("--kills", type=click.IntRange(0), default=0, show_default=True,
               help="kill -9 a node, ingest or the broker at so many seeded moments.")  # fmt: skip
 @click.option("--folder", type=click.Path(path_type=Path), default=ROOT / "build" / "sim", show_default="build/sim",
               help="Where the run is written; what stood there is removed.")  # fmt: skip
-def run(node_path: Path, nodes: int, days: float, seed: int, kills: int, folder: Path) -> None:
+def run(paths: tuple[Path, ...], nodes: int, days: float, seed: int, kills: int, folder: Path) -> None:
     """Simulate, then balance the ledger. Exit status 1 when it does not balance, 2 for bad input."""
     try:
-        node_file = nodefile.load(node_path)
-        node_file.fleet(nodes)
+        fleet = members([nodefile.load(path) for path in paths], nodes)
     except nodefile.NodeFileError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
-    simulation = Run(Plan(node_file, nodes, days, seed, kills, folder.absolute()))
+    simulation = Run(Plan(fleet, days, seed, kills, folder.absolute()))
     try:
         _with_progress(simulation)
     except (SimulationError, BuildError, OSError) as error:

@@ -64,7 +64,7 @@ class Boot:
         self._waiting: tuple[int, int] | None = None  # from, until
         self._waited_us = 0  # in paced time, since the VM was seen last
         self._chip.watchdog.stop()
-        self._conductor.run_free(around.name)
+        self._conductor.run_free(around.name, at)
         line.request, line.lost = self._request, self._lost
         if around.kills.due(kills.REQUEST, at):
             self._cut(at)
@@ -121,7 +121,7 @@ class Boot:
             self._open(payload, now)
         elif op == chips.CLOSED:
             self._line.answer(op)
-            self._conductor.run_free(self._around.name)
+            self._conductor.run_free(self._around.name, now)
         elif op == chips.WAIT:
             self._wait(now, struct.unpack("<Q", payload)[0])
         elif op == chips.WAKE:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from host_sim.node import SimulationError
-
-ROOT = Path(__file__).resolve().parent.parent
+from host_sim.plan import ROOT
 
 
 class CloudEnd:
@@ -25,12 +24,12 @@ class CloudEnd:
         self._process: subprocess.Popen[str] | None = None
         self.ready: dict[str, Any] = {}
 
-    def start(self, name: str) -> None:
-        """Returns when it takes connections, to itself as `name`; SimulationError if it does not come up."""
+    def start(self, names: list[str]) -> None:
+        """Returns when it takes connections under `names`; SimulationError if it does not come up."""
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [*self._command, "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"]
-                + ["--name", name, "--clock", f"file:{self._clock}"],
+                + [word for name in names for word in ("--name", name)] + ["--clock", f"file:{self._clock}"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
         line = self._process.stdout.readline() if self._process.stdout else ""

@@ -3,7 +3,8 @@
 A node with its radio off runs free, ahead of the shared clock. One that wants a socket waits here until the clock
 has come to its moment. While any node is connected the clock runs at the pace of real I/O; when all connected ones
 wait and their proxies have been quiet for QUIET_S, it jumps to the next moment anybody waits for. With nobody
-connected it stands still and jumps to the earliest node that wants a socket, once no node is running free any more.
+connected it stands still and jumps to the earliest node that wants a socket. It never jumps over a node that runs free:
+that one may want a socket any moment, so it must have gone past first, boot by boot.
 """
 
 import asyncio
@@ -16,35 +17,35 @@ QUIET_S = 0.05
 
 
 class Conductor:
-    """`free`, `wanting`, `connected` and `parked` name nodes; times are simulated microseconds."""
+    """Every node is free (since when its boot began), wanting, or connected, and then maybe parked. Times are simulated
+    microseconds.
+    """
 
     def __init__(self, clock: SimClock) -> None:
         self.clock = clock
-        self.free: set[str] = set()
+        self.free: dict[str, int] = {}
         self.wanting: dict[str, tuple[int, Callable[[], None]]] = {}
         self.connected: dict[str, Callable[[], float]] = {}
         self.parked: dict[str, tuple[int, Callable[[], None]]] = {}
         self.held = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def run_free(self, name: str) -> None:
-        """The node boots or has closed its sockets: nobody's clock waits for it, but none may overtake it."""
-        self.connected.pop(name, None)
-        self.parked.pop(name, None)
-        self.free.add(name)
+    def run_free(self, name: str, at: int) -> None:
+        """The node boots at `at`, or has closed its sockets then."""
+        for where in (self.connected, self.parked, self.wanting):
+            where.pop(name, None)
+        self.free[name] = at
         self._step()
 
     def leave(self, name: str) -> None:
         """The node has ended."""
-        self.connected.pop(name, None)
-        self.parked.pop(name, None)
-        self.wanting.pop(name, None)
-        self.free.discard(name)
+        for where in (self.connected, self.parked, self.wanting, self.free):
+            where.pop(name, None)
         self._step()
 
     def want(self, name: str, at: int, admit: Callable[[], None]) -> None:
         """The node wants a socket at `at`; `admit` is called when the clock has come there."""
-        self.free.discard(name)
+        self.free.pop(name, None)
         self.wanting[name] = (at, admit)
         self._step()
 
@@ -73,9 +74,11 @@ class Conductor:
         if not self.connected:
             if self.clock.running:
                 self.clock.pause()
-            if self.free or self.held or not self.wanting:
+            if not self.wanting:
                 return
             first = min(at for at, _ in self.wanting.values())
+            if not self._may_jump(first):
+                return
             self.clock.set(max(first, self.clock.now()), running=True)
         now = self.clock.now()
         for name in sorted(self.wanting, key=lambda n: self.wanting[n][0]):
@@ -90,7 +93,7 @@ class Conductor:
         loop = asyncio.get_running_loop()
         now = self.clock.now()
         waits = [(at - now) / 1e6 for at, _ in self.wanting.values()]
-        if len(self.parked) == len(self.connected) and not self.free and not self.held:
+        if len(self.parked) == len(self.connected) and self._may_jump(self._next_moment()):
             quiet = time.monotonic() - max((busy() for busy in self.connected.values()), default=0.0)
             waits.append(QUIET_S - quiet)
             if quiet >= QUIET_S:
@@ -99,11 +102,14 @@ class Conductor:
         if waits:
             self._timer = loop.call_later(max(min(waits), 0.0005), self._step)
 
+    def _may_jump(self, to: int) -> bool:
+        return not self.held and all(at >= to for at in self.free.values())
+
+    def _next_moment(self) -> int:
+        return min([until for until, _ in self.parked.values()] + [at for at, _ in self.wanting.values()])
+
     def _jump(self) -> None:
-        moments = [until for until, _ in self.parked.values()] + [at for at, _ in self.wanting.values()]
-        if not moments:
-            return
-        self.clock.set(max(min(moments), self.clock.now()), running=True)
+        self.clock.set(max(self._next_moment(), self.clock.now()), running=True)
         now = self.clock.now()
         for name, (until, resume) in list(self.parked.items()):
             if until <= now:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-
 ANSWER_S = 0.3  # a starved host may keep broker and ingest from answering for so long
 
 

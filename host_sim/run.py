@@ -1,15 +1,13 @@
-"""One simulation: cloud end, world, nodes; from power-on to the ledger."""
+"""One simulation: cloud end, world, nodes; from power-on to the files that the ledger reads."""
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +15,17 @@ from host_sim.clock import SimClock
 from host_sim.cloudend import CloudEnd
 from host_sim.faults import kills
 from host_sim.faults.kills import Kill
-from host_sim.fleet import HEAP_KB, Fleet
+from host_sim.fleet import Fleet
 from host_sim.hardware import image, rings
-from host_sim.hardware.chip import CHIPS
+from host_sim.hardware.chip import CHIPS, Chip
+from host_sim.node import SimulationError
+from host_sim.plan import DAY_MS, ROOT, START_MS, Member, Plan, module_path
 from host_sim.proxy import Proxy
 from host_sim.world import AnalogSensor, Bme280, ServedLog, World
 from tools import boards, build
-from tools.boards import Board
-from tools.nodefile import NodeFile
 
-ROOT = Path(__file__).resolve().parent.parent
-START_MS = 1_780_272_000_000  # 2026-06-01T00:00:00Z, the world's first midnight
-DAY_MS = 86_400_000
+DEPLOY = ROOT / "host_sim" / "chip" / "deploy"
 CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run. `kills` is how many times to kill -9 a node, ingest or the broker (`host_sim/faults/kills.py`),
-    `heap_kb` the heap of each VM in KiB.
-    """
-
-    node_file: NodeFile
-    count: int = 2
-    days: float = 2.0
-    seed: int = 1
-    kills: int = 0
-    folder: Path = ROOT / "build" / "sim"
-    heap_kb: int = HEAP_KB
-
-    @property
-    def end_ms(self) -> int:
-        """When the nodes stop waking, Unix milliseconds."""
-        return START_MS + int(self.days * DAY_MS)
-
-
-def node_key(seed: int, name: str) -> bytes:
-    """K of a simulated node; a real one's comes from provisioning."""
-    return hashlib.sha256(f"fieldnode simulation {seed} {name}".encode()).digest()
 
 
 class Run:
@@ -64,51 +35,101 @@ class Run:
         self.plan = plan
         self.progress = progress
         self.seconds = 0.0
+        self.killed: Counter[str] = Counter()
         self.fleet: Fleet
         self.cloud: CloudEnd
+        self._world = World(plan.seed, START_MS)
         self._server_kills: list[Kill] = []
         self._chunks = 0
-        self._board = boards.load(plan.node_file.board)
-        self.killed: Counter[str] = Counter()
 
     def execute(self) -> None:
         """The whole simulation; SimulationError says what went wrong. Ctrl-C ends it and everything it started."""
         build.build()
         folder = self.plan.folder
+        if folder.exists() and any(folder.iterdir()) and not (folder / "clock").exists():
+            raise SimulationError(f"{folder} holds something else than an earlier run; name another --folder")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         began = time.monotonic()
-        asyncio.run(self._execute(folder))
+        asyncio.run(self._execute())
         self.seconds = time.monotonic() - began
 
-    async def _execute(self, folder: Path) -> None:
+    def example_query(self) -> str:
+        """A command line that shows what arrived: the first node's first channel on the first day."""
+        first = self.plan.members[0]
+        channel = first.node_file.channels()[0].name
+        data = os.path.relpath(self.plan.folder / "cloud")
+        return f"python -m cloud query {first.name} --channel {channel} --from 2026-06-01 --to 2026-06-02 --data {data}"
+
+    async def _execute(self) -> None:
         plan = self.plan
-        clock = SimClock(folder / "clock", START_MS * 1000)
-        self.cloud = CloudEnd(folder, clock.path)
-        names = plan.node_file.fleet(plan.count)
-        world = World(plan.seed, START_MS)
+        clock = SimClock(plan.folder / "clock", START_MS * 1000)
+        paths = {member.name: module_path(member.board) for member in plan.members}
+        self.cloud = CloudEnd(plan.folder, clock.path)
         try:
-            await asyncio.to_thread(self.cloud.start, plan.node_file.settings()["cloud"][0])
-            async with Fleet(folder, clock, lambda _name: module_path(self._board), plan.heap_kb) as fleet:
+            hosts = {member.node_file.settings()["cloud"][0] for member in plan.members}
+            await asyncio.to_thread(self.cloud.start, sorted(hosts))
+            async with Fleet(plan.folder, clock, paths.__getitem__, plan.heap_kb) as fleet:
                 self.fleet = fleet
-                described = []
-                for name in names:
-                    described.append(await self._add_node(fleet, world, name))
-                await self._deploy(fleet, names)
-                self._arm(fleet, names)
+                for member in plan.members:
+                    await self._install(fleet, member)
+                self._arm(fleet)
                 ticker = asyncio.ensure_future(self._tick(fleet))
                 await fleet.run(START_MS * 1000, plan.end_ms * 1000)
                 ticker.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await ticker
-                self._write(folder, described)
                 self.killed["node"] = sum(node.kills.done for node in fleet.nodes.values())
+                self._write()
         finally:
             await asyncio.to_thread(self.cloud.stop)
 
-    def _arm(self, fleet: Fleet, names: list[str]) -> None:
+    async def _install(self, fleet: Fleet, member: Member) -> None:
+        """A node with its sensors, its way to the broker and its files, registered with the cloud and deployed."""
+        plan, name = self.plan, member.name
+        settings = member.node_file.settings(name)
+        folder = plan.folder / "nodes" / name
+        folder.mkdir(parents=True)
+        flash = image.open_flash(folder / "flash.bin", member.board)
+        chip = CHIPS[member.board.chip](name, flash, plan.seed, dict(settings["wifi"]))
+        self._wire(chip, name, settings["sensors"], ServedLog(folder / "served.csv"))
+        proxy = Proxy(self.cloud.mqtt, self._chunk_passed)
+        await proxy.start()
+        node = fleet.add(
+            name, folder, chip, proxy, [build.OUT / "firmware"], {settings["cloud"][0]: proxy.port}
+        )  # fmt: skip
+        channels = [[number, channel, unit] for number, channel, unit, _ in settings["channels"]]
+        files = folder / "files"
+        await asyncio.to_thread(self.cloud.add, name, settings["tenant"], plan.key(name), channels, files)
+        (files / "settings.json").write_text(json.dumps(settings, separators=(",", ":")))
+        (files / "key").write_bytes(plan.key(name))
+        chip.power_on(START_MS * 1000)
+        await node.deploy(DEPLOY, files, START_MS * 1000)
+        node.ahead = True
+
+    def _wire(self, chip: Chip, site: str, sensors: list[dict[str, Any]], served: ServedLog) -> None:
+        """Hangs the sensors of the node file on the chip's buses and pins."""
+        for sensor in sensors:
+            made = (self._world, site, self.plan.seed)
+            if sensor["driver"] == "bme280":
+                device = Bme280(*made, name=sensor["name"], served=served)
+                chip.devices[int(sensor["bus"][-1]), sensor["address"]] = device
+            else:
+                chip.analog[sensor["pin"]] = AnalogSensor(*made, name=sensor["name"], served=served)
+
+    async def _tick(self, fleet: Fleet) -> None:
+        """Ten times a second: tells how far the slowest node is."""
+        start, span = START_MS * 1000, self.plan.days * DAY_MS * 1000
+        while True:
+            reached = min(node.last_seen for node in fleet.nodes.values())
+            self.progress(max(0.0, min(1.0, (reached - start) / span)))
+            await asyncio.sleep(0.1)
+
+    # Kills
+
+    def _arm(self, fleet: Fleet) -> None:
         plan = self.plan
-        for kill in kills.plan(plan.seed, plan.kills, names, START_MS * 1000, plan.end_ms * 1000):
+        for kill in kills.plan(plan.seed, plan.kills, list(fleet.nodes), START_MS * 1000, plan.end_ms * 1000):
             if kill.what in (kills.REQUEST, kills.FLASH):
                 fleet.nodes[kill.node].kills.waiting.append(kill)
             else:
@@ -134,84 +155,26 @@ class Run:
         await asyncio.sleep(CATCH_UP_S)
         self.fleet.conductor.hold(False)
 
-    async def _tick(self, fleet: Fleet) -> None:
-        """Ten times a second: tells how far the slowest node is."""
-        start, span = START_MS * 1000, self.plan.days * DAY_MS * 1000
-        while True:
-            reached = min(node.last_seen for node in fleet.nodes.values())
-            self.progress(max(0.0, min(1.0, (reached - start) / span)))
-            await asyncio.sleep(0.1)
+    # What the ledger must know
 
-    async def _add_node(self, fleet: Fleet, world: World, name: str) -> dict[str, Any]:
-        plan, settings = self.plan, self.plan.node_file.settings(name)
-        folder = plan.folder / "nodes" / name
-        folder.mkdir(parents=True)
-        flash = image.open_flash(folder / "flash.bin", self._board)
-        chip = CHIPS[self._board.chip](name, flash, plan.seed, dict(settings["wifi"]))
-        served = ServedLog(folder / "served.csv")
-        for sensor in settings["sensors"]:
-            if sensor["driver"] == "bme280":
-                device = Bme280(world, name, plan.seed, name=sensor["name"], served=served)
-                chip.devices[int(sensor["bus"][-1]), sensor["address"]] = device
-            else:
-                chip.analog[sensor["pin"]] = AnalogSensor(
-                    world, name, plan.seed, name=sensor["name"], served=served
-                )
-        proxy = Proxy(self.cloud.mqtt, self._chunk_passed)
-        await proxy.start()
-        code = build.OUT / "firmware"
-        fleet.add(name, folder, chip, proxy, [code], {settings["cloud"][0]: proxy.port})
-        key = node_key(plan.seed, name)
-        channels = [[number, channel, unit] for number, channel, unit, _ in settings["channels"]]
-        files = folder / "files"
-        await asyncio.to_thread(self.cloud.add, name, settings["tenant"], key, channels, files)
-        (files / "settings.json").write_text(json.dumps(settings, separators=(",", ":")))
-        (files / "key").write_bytes(key)
-        return self._describe(name, settings)
-
-    async def _deploy(self, fleet: Fleet, names: list[str]) -> None:
-        script = ROOT / "host_sim" / "chip" / "deploy"
-        for name in names:
-            node = fleet.nodes[name]
-            node.chip.power_on(START_MS * 1000)
-            await node.deploy(script, node.folder / "files", START_MS * 1000)
-            node.ahead = True
-
-    def _describe(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-        """What the ledger must know of a node: run.json's entry."""
-        return {
-            "name": name,
-            "tenant": settings["tenant"],
-            "board": self.plan.node_file.board,
-            "sensors": [{"name": s["name"], "interval": s["interval"]} for s in settings["sensors"]],
-            "channels": settings["channels"],
-            "sector_size": boards.SECTOR,
-            "granularity": self._board.granularity,
-            "image": f"nodes/{name}/flash.bin",
-        }
-
-    def example_query(self) -> str:
-        """A command line that shows what arrived: the first node's first channel on the first day."""
-        name, channel = self.plan.node_file.fleet(1)[0], self.plan.node_file.channels()[0].name
-        data = os.path.relpath(self.plan.folder / "cloud")
-        return f"python -m cloud query {name} --channel {channel} --from 2026-06-01 --to 2026-06-02 --data {data}"
-
-    def _write(self, folder: Path, described: list[dict[str, Any]]) -> None:
-        for node in described:
-            node["rings"] = rings.places(self._board, folder / node["image"])
-        record = {
-            "start_ms": START_MS,
-            "end_ms": self.plan.end_ms,
-            "seed": self.plan.seed,
-            "nodes": described,
-        }
-        (folder / "run.json").write_text(json.dumps(record, indent=1))
+    def _write(self) -> None:
+        plan = self.plan
+        nodes = [_describe(member, plan.folder) for member in plan.members]
+        record = {"start_ms": START_MS, "end_ms": plan.end_ms, "seed": plan.seed, "nodes": nodes}
+        (plan.folder / "run.json").write_text(json.dumps(record, indent=1))
 
 
-def module_path(board: Board) -> str:
-    """The VM's path: the simulated chip ahead of the board's code, the firmware and the parts; frozen asyncio last."""
-    out = build.OUT
-    chip = out / "host_sim/chip"
-    parts = [chip / "common", chip / board.family, chip / "models" / board.name]
-    parts += [out / folder.relative_to(ROOT) for folder in board.packages]
-    return ":".join([*map(str, parts), str(out / "firmware"), str(out / "lib"), ".frozen"])
+def _describe(member: Member, folder: Path) -> dict[str, Any]:
+    settings = member.node_file.settings(member.name)
+    flash = f"nodes/{member.name}/flash.bin"
+    return {
+        "name": member.name,
+        "tenant": settings["tenant"],
+        "board": member.board.name,
+        "sensors": [{"name": sensor["name"], "interval": sensor["interval"]} for sensor in settings["sensors"]],
+        "channels": settings["channels"],
+        "rings": rings.places(member.board, folder / flash),
+        "sector_size": boards.SECTOR,
+        "granularity": member.board.granularity,
+        "image": flash,
+    }

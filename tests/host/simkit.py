@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host_sim import run
+from host_sim import plan
 from host_sim.clock import SimClock
 from host_sim.fleet import Fleet
 from host_sim.hardware import image
@@ -14,7 +14,7 @@ from host_sim.node import Node, SimulationError
 from host_sim.proxy import Proxy
 from tools import boards, build
 
-START_US = run.START_MS * 1000
+START_US = plan.START_MS * 1000
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Bench:
         proxy = Proxy(self.upstream)
         await proxy.start()
         clock = SimClock(self.folder / "clock", START_US)
-        async with Fleet(self.folder, clock, lambda _name: run.module_path(board)) as fleet:
+        async with Fleet(self.folder, clock, lambda _name: plan.module_path(board)) as fleet:
             self.node = node = fleet.add("bench", self.folder, chip, proxy, [code], {"cloud.test": proxy.port})
             try:
                 await node.live(START_US, START_US + int(seconds * 1e6))

@@ -5,7 +5,8 @@ import struct
 from pathlib import Path
 
 from host_sim import ledger
-from host_sim.run import START_MS, Plan, Run
+from host_sim.plan import START_MS, Plan, members
+from host_sim.run import Run
 from tools import nodefile
 
 EPOCH_2020_MS = 1_577_836_800_000
@@ -14,7 +15,7 @@ EPOCH_2020_MS = 1_577_836_800_000
 def test_the_first_contact_after_power_on(tmp_path: Path) -> None:
     """The RTC begins in 2000, before any certificate; the first BIRTH says wall 0, the next ones the time."""
     folder = tmp_path / "run"
-    Run(Plan(nodefile.load("nodes/greenhouse.toml"), 1, 0.06, folder=folder)).execute()
+    Run(Plan(members([nodefile.load("nodes/greenhouse.toml")], 1), 0.06, folder=folder)).execute()
     assert ledger.compute(folder).balanced
     with sqlite3.connect(folder / "cloud" / "cloud.sqlite3") as db:
         births = [message for (message,) in db.execute("SELECT message FROM birth ORDER BY id")]

@@ -11,7 +11,7 @@ from simcommand import interrupt, kill, ledger, processes_of, settle, simulate
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
-    """A run without faults: two nodes, five hours."""
+    """A run without faults: one node of each chip family, five hours."""
     folder = tmp_path_factory.mktemp("quiet")
     done = simulate(folder, "--days", "0.2")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -98,6 +98,13 @@ def test_kill_9_of_the_simulation_itself_leaves_no_process(tmp_path):
     while processes_of(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(tmp_path) == []
+
+
+def test_a_folder_that_is_no_runs_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years of work")
+    done = simulate(tmp_path, "--days", "0.01")
+    assert done.returncode == 1 and "name another --folder" in done.stderr
+    assert (tmp_path / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from host_sim import ledger
-from host_sim.run import Plan, Run, module_path
+from host_sim.plan import Plan, members, module_path
+from host_sim.run import Run
 from tools import boards, build, nodefile
 from tools.benchmarks import Figure
 from tools.build import ROOT
@@ -34,7 +35,8 @@ def passes(heap_kb: int, days: float) -> bool:
     """Whether a node's every contact ends well in a VM with a heap of `heap_kb` KiB, and its ledger balances."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
-        plan = Plan(nodefile.load(ROOT / "nodes" / "greenhouse.toml"), 1, days, folder=folder, heap_kb=heap_kb)
+        node = members([nodefile.load(ROOT / "nodes" / "greenhouse.toml")], 1)
+        plan = Plan(node, days, folder=folder, heap_kb=heap_kb)
         Run(plan).execute()
         totals = ledger.compute(folder).totals
         said = "".join(path.read_text() for path in folder.glob("nodes/*/console.log"))

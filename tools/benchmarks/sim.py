@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 from statistics import fmean
 
-from host_sim.run import Plan, Run
+from host_sim.plan import Plan, members
+from host_sim.run import Run
 from tools import nodefile
 from tools.benchmarks import Figure
 from tools.build import ROOT
@@ -15,8 +16,8 @@ RUNS = 5
 
 def _simulate(nodes: int, days: float) -> Run:
     with tempfile.TemporaryDirectory() as folder:
-        node_file = nodefile.load(ROOT / "nodes" / "greenhouse.toml")
-        run = Run(Plan(node_file, nodes, days, folder=Path(folder) / "run"))
+        files = [nodefile.load(ROOT / "nodes" / name) for name in ("greenhouse.toml", "cellar.toml")]
+        run = Run(Plan(members(files, nodes), days, folder=Path(folder) / "run"))
         run.execute()
     return run
 
