@@ -137,7 +137,8 @@ class Boot:
             self._cut(now)
         else:
             self._waited_us += took
-            self._line.answer(op, status, answer, took)
+            if op != chips.KEEP:
+                self._line.answer(op, status, answer, took)
 
     # Sleep
 

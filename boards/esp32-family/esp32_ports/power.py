@@ -47,7 +47,8 @@ class Power:
         """Feeds the watchdog, 8 s; the first call starts it, and only a reset or deep sleep stops it."""
         if self._watchdog is None:
             self._watchdog = machine.WDT(timeout=WATCHDOG_MS)
-        self._watchdog.feed()
+        else:
+            self._watchdog.feed()
 
     def battery_mv(self):
         """0: this board has no divider on its supply."""

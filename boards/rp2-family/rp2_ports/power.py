@@ -37,7 +37,8 @@ class Power:
         """Feeds the watchdog, 8 s; the first call starts it, and only a reset stops it, such as `sleep` makes."""
         if self._watchdog is None:
             self._watchdog = machine.WDT(timeout=WATCHDOG_MS)
-        self._watchdog.feed()
+        else:
+            self._watchdog.feed()
 
     def battery_mv(self):
         """0: GPIO 29 measures VSYS only while the radio is silent, so it is not measured here."""

@@ -57,6 +57,11 @@ def call(op, arg=0, payload=b"", into=None):
     return status, answer
 
 
+def tell(op, payload):
+    """Says something that has no answer and takes no time; the next question waits for it to be heard."""
+    _send(op, 0, payload)
+
+
 def check(op, arg=0, payload=b"", into=None):
     """`call` that raises OSError for a status other than 0."""
     status, answer = call(op, arg, payload, into)

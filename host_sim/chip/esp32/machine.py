@@ -32,7 +32,7 @@ class RTC(_machine.Clock):
         if len(data) > _MAX_RTC_MEMORY:
             raise ValueError("buffer too long")
         _boot.kept = bytes(data)
-        _chip.check(_chip.KEEP, 0, _boot.kept)
+        _chip.tell(_chip.KEEP, _boot.kept)
 
 
 class ADC:

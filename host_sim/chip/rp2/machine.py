@@ -65,7 +65,7 @@ class _Mem32:
         kept = bytearray(_boot.kept)
         ustruct.pack_into("<I", kept, 4 * self._index(address), value & 0xFFFFFFFF)
         _boot.kept = kept
-        _chip.check(_chip.KEEP, 0, kept)
+        _chip.tell(_chip.KEEP, kept)
 
 
 mem32 = _Mem32()
