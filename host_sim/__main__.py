@@ -16,6 +16,7 @@ from tools import nodefile
 from tools.build import BuildError
 
 EXAMPLES = (Path("nodes/greenhouse.toml"), Path("nodes/cellar.toml"))  # one of each chip family
+MAX_DAYS = 366.0
 _FAULTS_SHOWN = 10
 
 
@@ -29,7 +30,8 @@ def main() -> None:
               help="Node file; may be repeated.")  # fmt: skip
 @click.option("--nodes", type=click.IntRange(1, 64), default=2, show_default=True,
               help="How many nodes, made of the node files in turn.")  # fmt: skip
-@click.option("--days", type=click.FloatRange(0.01, 366), default=2.0, show_default=True, help="Simulated days.")
+@click.option("--days", type=click.FloatRange(0.01, MAX_DAYS, max_open=True), default=2.0, show_default=True,
+              help="Simulated days.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same readings.")
 @click.option("--kills", type=click.IntRange(0), default=0, show_default=True,
               help="kill -9 a node, ingest or the broker at so many seeded moments.")  # fmt: skip
@@ -37,6 +39,8 @@ def main() -> None:
               help="Where the run is written; what stood there is removed.")  # fmt: skip
 def run(paths: tuple[Path, ...], nodes: int, days: float, seed: int, kills: int, folder: Path) -> None:
     """Simulate, then balance the ledger. Exit status 1 when it does not balance, 2 for bad input."""
+    if not days < MAX_DAYS:
+        raise click.BadParameter(f"{days} is no number of days up to {MAX_DAYS}", param_hint="--days")
     try:
         fleet = members([nodefile.load(path) for path in paths], nodes)
     except nodefile.NodeFileError as error:

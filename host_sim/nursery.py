@@ -32,7 +32,10 @@ class Nursery:
         loop = asyncio.get_running_loop()
         async with self._one_at_a_time:
             await loop.sock_sendall(self._peer, json.dumps(request).encode())
-            return int(await loop.sock_recv(self._peer, 64))
+            pid = await loop.sock_recv(self._peer, 64)
+        if not pid:
+            raise OSError(f"the process that forks VMs has died; {log} may say why")
+        return int(pid)
 
     def close(self) -> None:
         """The zygote ends when its peer is gone."""

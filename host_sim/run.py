@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -46,13 +47,19 @@ class Run:
         """The whole simulation; SimulationError says what went wrong. Ctrl-C ends it and everything it started."""
         build.build()
         folder = self.plan.folder
-        if folder.exists() and any(folder.iterdir()) and not (folder / "clock").exists():
+        if folder.exists() and (folder.is_file() or any(folder.iterdir()) and not (folder / "clock").exists()):
             raise SimulationError(f"{folder} holds something else than an earlier run; name another --folder")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        began = time.monotonic()
-        asyncio.run(self._execute())
-        self.seconds = time.monotonic() - began
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SimulationError(f"another simulation runs in {folder}; name another --folder") from None
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            began = time.monotonic()
+            asyncio.run(self._execute())
+            self.seconds = time.monotonic() - began
 
     def example_query(self) -> str:
         """A command line that shows what arrived: the first node's first channel on the first day."""

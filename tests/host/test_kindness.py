@@ -1,5 +1,5 @@
-"""A simulated chip that is kinder than the real one is caught: each kindness is planted, and the test that holds the chip
-to its source fails.
+"""A simulated chip that is kinder than the real one is caught: each kindness is planted, and the test that holds the
+chip to its source fails.
 """
 
 from dataclasses import dataclass

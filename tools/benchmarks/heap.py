@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from host_sim import ledger
+from host_sim.node import SimulationError
 from host_sim.plan import Plan, members, module_path
 from host_sim.run import Run
 from tools import boards, build, nodefile
@@ -37,7 +38,10 @@ def passes(heap_kb: int, days: float) -> bool:
         folder = Path(name) / "run"
         node = members([nodefile.load(ROOT / "nodes" / "greenhouse.toml")], 1)
         plan = Plan(node, days, folder=folder, heap_kb=heap_kb)
-        Run(plan).execute()
+        try:
+            Run(plan).execute()
+        except SimulationError:  # it does not even boot
+            return False
         totals = ledger.compute(folder).totals
         said = "".join(path.read_text() for path in folder.glob("nodes/*/console.log"))
     return totals.balanced and totals.acknowledged > totals.taken / 2 and "MemoryError" not in said
