@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -10,13 +9,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from host_sim import ledger
 from host_sim.node import SimulationError
-from host_sim.plan import ROOT, Plan, members
+from host_sim.options import takes_plan
+from host_sim.plan import START_MS, Plan
 from host_sim.run import Run
-from tools import nodefile
 from tools.build import BuildError
 
-EXAMPLES = (Path("nodes/greenhouse.toml"), Path("nodes/cellar.toml"))  # one of each chip family
-MAX_DAYS = 366.0
 _FAULTS_SHOWN = 10
 
 
@@ -26,27 +23,10 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--node", "paths", type=click.Path(path_type=Path), multiple=True, default=EXAMPLES, show_default=True,
-              help="Node file; may be repeated.")  # fmt: skip
-@click.option("--nodes", type=click.IntRange(1, 64), default=2, show_default=True,
-              help="How many nodes, made of the node files in turn.")  # fmt: skip
-@click.option("--days", type=click.FloatRange(0.01, MAX_DAYS, max_open=True), default=2.0, show_default=True,
-              help="Simulated days.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same readings.")
-@click.option("--kills", type=click.IntRange(0), default=0, show_default=True,
-              help="kill -9 a node, ingest or the broker at so many seeded moments.")  # fmt: skip
-@click.option("--folder", type=click.Path(path_type=Path), default=ROOT / "build" / "sim", show_default="build/sim",
-              help="Where the run is written; what stood there is removed.")  # fmt: skip
-def run(paths: tuple[Path, ...], nodes: int, days: float, seed: int, kills: int, folder: Path) -> None:
+@takes_plan
+def run(plan: Plan) -> None:
     """Simulate, then balance the ledger. Exit status 1 when it does not balance, 2 for bad input."""
-    if not days < MAX_DAYS:
-        raise click.BadParameter(f"{days} is no number of days up to {MAX_DAYS}", param_hint="--days")
-    try:
-        fleet = members([nodefile.load(path) for path in paths], nodes)
-    except nodefile.NodeFileError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    simulation = Run(Plan(fleet, days, seed, kills, folder.absolute()))
+    simulation, folder = Run(plan), plan.folder
     try:
         _with_progress(simulation)
     except (SimulationError, BuildError, OSError) as error:
@@ -55,9 +35,11 @@ def run(paths: tuple[Path, ...], nodes: int, days: float, seed: int, kills: int,
     except KeyboardInterrupt:
         click.echo("sim: stopped", err=True)
         sys.exit(130)
-    if kills:
-        counts = ", ".join(f"{what} {count}" for what, count in sorted(simulation.killed.items()))
-        click.echo(f"killed {counts} times", err=True)
+    if simulation.faults:
+        counts = ", ".join(f"{kind} {count}" for kind, count in sorted(simulation.log.counts().items()))
+        click.echo(f"faults: {counts or 'none struck'}", err=True)
+    for fault in simulation.log.missed(simulation.faults):
+        click.echo(f"never struck: {fault.line(START_MS)}", err=True)
     book = ledger.compute(folder)
     (folder / "ledger.json").write_text(json.dumps(book.to_json(), indent=2) + "\n")
     for node in book.nodes:
@@ -68,6 +50,14 @@ def run(paths: tuple[Path, ...], nodes: int, days: float, seed: int, kills: int,
     click.echo(f"{simulation.seconds:.1f} s; ledger in {folder / 'ledger.json'}; one day's temperatures:")
     click.echo(f"  .venv/bin/{simulation.example_query()}")
     sys.exit(0 if book.balanced else 1)
+
+
+@main.command()
+@takes_plan
+def faults(plan: Plan) -> None:
+    """Print what would strike in a run, and when; run nothing."""
+    for fault in plan.drawn_faults():
+        click.echo(fault.line(START_MS))
 
 
 def _with_progress(simulation: Run) -> None:

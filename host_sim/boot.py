@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from host_sim.conductor import Conductor
-from host_sim.faults import kills
-from host_sim.faults.kills import KillPlan
+from host_sim.contacts import ContactLog
+from host_sim.faults.supply import REQUEST, Supply
 from host_sim.hardware import chip as chips
 from host_sim.hardware.chip import Chip, PowerCut
 from host_sim.hardware.watchdog import cpu_us
@@ -35,7 +35,8 @@ class Surroundings:
     chip: Chip
     proxy: Proxy
     conductor: Conductor
-    kills: KillPlan
+    supply: Supply
+    contacts: ContactLog
     hosts: dict[str, int]
     note: Callable[[int, str, str], None]
     end: int = 1 << 62
@@ -66,7 +67,7 @@ class Boot:
         self._chip.watchdog.stop()
         self._conductor.run_free(around.name, at)
         line.request, line.lost = self._request, self._lost
-        if around.kills.due(kills.REQUEST, at):
+        if around.supply.fails(REQUEST, at):
             self._cut(at)
         else:
             line.answer(chips.HELLO, 0, self._chip.hello(at))
@@ -85,6 +86,7 @@ class Boot:
 
     def _finish(self, kind: str, at: int, value: int = 0) -> None:
         if not self.ending.done():
+            self._around.contacts.ended(at)
             self.ending.set_result(Ending(kind, at, value))
 
     def _lost(self) -> None:
@@ -105,7 +107,7 @@ class Boot:
             self.settle()
         if self._has_bitten(now):
             self._bite()
-        elif self._around.kills.due(kills.REQUEST, now):
+        elif self._around.supply.fails(REQUEST, now):
             self._cut(now)
         elif op == chips.SLEEP:
             self._finish("sleep", now, struct.unpack("<I", payload)[0])
@@ -120,6 +122,7 @@ class Boot:
         elif op == chips.OPEN:
             self._open(payload, now)
         elif op == chips.CLOSED:
+            self._around.contacts.ended(now)
             self._line.answer(op)
             self._conductor.run_free(self._around.name, now)
         elif op == chips.WAIT:
@@ -131,6 +134,8 @@ class Boot:
             self._ask_chip(op, arg, payload, now)
 
     def _ask_chip(self, op: int, arg: int, payload: bytes, now: int) -> None:
+        if op == chips.JOIN:
+            self._around.contacts.joining(now)
         try:
             status, answer, took = self._chip.answer(op, arg, payload, now)
         except PowerCut:
@@ -169,7 +174,7 @@ class Boot:
     def _open(self, payload: bytes, now: int) -> None:
         around, line, conductor = self._around, self._line, self._conductor
         host = payload.decode().partition("\0")[0]
-        if host not in around.hosts:
+        if host not in around.hosts or self._chip.air.out_until(now) is not None:
             line.answer(chips.OPEN, 2)
             return
         port = struct.pack("<H", around.hosts[host])
@@ -179,6 +184,7 @@ class Boot:
         self.contacts += 1
 
         def admit() -> None:
+            around.contacts.opened(conductor.clock.now())
             conductor.connect(around.name, lambda: around.proxy.busy_until)
             line.answer(chips.OPEN, 0, port)
 

@@ -1,7 +1,6 @@
-"""The one simulated clock. The supervisor owns it; nodes with a socket open, the proxy and the cloud read it from a
-file.
+"""The one simulated clock. The supervisor owns it; nodes with a socket open and the cloud read it from files.
 
-The file is 32 bytes, four little-endian 64-bit integers: `version` (odd while it is being written), `sim_ns` (Unix
+A file is 32 bytes, four little-endian 64-bit integers: `version` (odd while it is being written), `sim_ns` (Unix
 epoch), `mono_ns` (the host's monotonic clock), `rate` (0 stands still, 1 runs). Now = sim_ns + rate x (monotonic -
 mono_ns).
 """
@@ -14,19 +13,48 @@ from pathlib import Path
 _LAYOUT = struct.Struct("<QqqQ")
 
 
-class SimClock:
-    """Writer of the clock file. All times in microseconds since 1970."""
+class ClockView:
+    """One file that shows the clock, off by `shift_us`. All times in microseconds since 1970."""
 
-    def __init__(self, path: Path, start_us: int) -> None:
+    def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(_LAYOUT.size))
         self.path = path
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), _LAYOUT.size)
         self._version = 0
+        self._shown = (0, 0, 0)
+        self._shift_us = 0
+
+    def shift(self, us: int) -> None:
+        """From now on it shows the time plus `us`."""
+        self._shift_us = us
+        self.show(*self._shown)
+
+    def show(self, sim_us: int, mono_ns: int, rate: int) -> None:
+        """Writes the clock's state down."""
+        self._shown = (sim_us, mono_ns, rate)
+        self._version += 2
+        _LAYOUT.pack_into(self._map, 0, self._version - 1, (sim_us + self._shift_us) * 1000, mono_ns, rate)
+        self._map[:8] = struct.pack("<Q", self._version)
+
+
+class SimClock:
+    """Owner of the clock; the file `path` shows it. All times in microseconds since 1970."""
+
+    def __init__(self, path: Path, start_us: int) -> None:
+        self.path = path
+        self._views = [ClockView(path)]
         self._sim_us = start_us
         self._mono_ns = 0
         self._rate = 0
         self.set(start_us, running=False)
+
+    def view(self, path: Path) -> ClockView:
+        """Another file that shows it, for somebody whose clock may be wrong."""
+        view = ClockView(path)
+        view.show(self._sim_us, self._mono_ns, self._rate)
+        self._views.append(view)
+        return view
 
     def now(self) -> int:
         """Simulated time."""
@@ -42,9 +70,8 @@ class SimClock:
         if sim_us < self._sim_us:
             raise ValueError(f"clock: {sim_us} us is before {self._sim_us} us")
         self._sim_us, self._mono_ns, self._rate = sim_us, time.monotonic_ns(), int(running)
-        self._version += 2
-        _LAYOUT.pack_into(self._map, 0, self._version - 1, sim_us * 1000, self._mono_ns, self._rate)
-        self._map[:8] = struct.pack("<Q", self._version)
+        for view in self._views:
+            view.show(self._sim_us, self._mono_ns, self._rate)
 
     def pause(self) -> None:
         """Lets it stand still where it is."""

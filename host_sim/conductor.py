@@ -27,6 +27,8 @@ class Conductor:
         self.wanting: dict[str, tuple[int, Callable[[], None]]] = {}
         self.connected: dict[str, Callable[[], float]] = {}
         self.parked: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._sleepers: dict[int, tuple[int, asyncio.Future[None]]] = {}
+        self._slept = 0
         self.held = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -67,6 +69,17 @@ class Conductor:
         """The node's wait is over."""
         self.parked.pop(name, None)
 
+    async def sleep_until(self, at: int) -> None:
+        """Waits for simulated time to come to `at`, as a proxy does that holds data back for a connected node."""
+        self._slept += 1
+        number, wakes = self._slept, asyncio.get_running_loop().create_future()
+        self._sleepers[number] = (at, wakes)
+        self._step()
+        try:
+            await wakes
+        finally:
+            self._sleepers.pop(number, None)
+
     def _step(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -80,39 +93,47 @@ class Conductor:
             if not self._may_jump(first):
                 return
             self.clock.set(max(first, self.clock.now()), running=True)
+        self._wake_due()
+        self._arm()
+
+    def _wake_due(self) -> None:
+        """Whoever waits for a moment that has come goes on."""
         now = self.clock.now()
         for name in sorted(self.wanting, key=lambda n: self.wanting[n][0]):
             at, admit = self.wanting[name]
             if at <= now:
                 del self.wanting[name]
                 admit()
-        self._arm()
-
-    def _arm(self) -> None:
-        """Looks again when the clock reaches the next wanting node, or when quiet has lasted long enough to jump."""
-        loop = asyncio.get_running_loop()
-        now = self.clock.now()
-        waits = [(at - now) / 1e6 for at, _ in self.wanting.values()]
-        if len(self.parked) == len(self.connected) and self._may_jump(self._next_moment()):
-            quiet = time.monotonic() - max((busy() for busy in self.connected.values()), default=0.0)
-            waits.append(QUIET_S - quiet)
-            if quiet >= QUIET_S:
-                self._jump()
-                return
-        if waits:
-            self._timer = loop.call_later(max(min(waits), 0.0005), self._step)
-
-    def _may_jump(self, to: int) -> bool:
-        return not self.held and all(at >= to for at in self.free.values())
-
-    def _next_moment(self) -> int:
-        return min([until for until, _ in self.parked.values()] + [at for at, _ in self.wanting.values()])
-
-    def _jump(self) -> None:
-        self.clock.set(max(self._next_moment(), self.clock.now()), running=True)
-        now = self.clock.now()
         for name, (until, resume) in list(self.parked.items()):
             if until <= now:
                 del self.parked[name]
                 resume()
-        asyncio.get_running_loop().call_soon(self._step)
+        for at, wakes in self._sleepers.values():
+            if at <= now and not wakes.done():
+                wakes.set_result(None)
+
+    def _arm(self) -> None:
+        """Looks again when the clock reaches the next moment, or when quiet has lasted long enough to jump there."""
+        moment = self._next_moment()
+        if moment is None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = (moment - self.clock.now()) / 1e6
+        if len(self.parked) == len(self.connected) and self._may_jump(moment):
+            quiet = time.monotonic() - max((busy() for busy in self.connected.values()), default=0.0)
+            if quiet >= QUIET_S:
+                self.clock.set(max(moment, self.clock.now()), running=True)
+                self._wake_due()
+                loop.call_soon(self._step)
+                return
+            wait = min(wait, QUIET_S - quiet)
+        self._timer = loop.call_later(max(wait, 0.0005), self._step)
+
+    def _may_jump(self, to: int) -> bool:
+        return not self.held and all(at >= to for at in self.free.values())
+
+    def _next_moment(self) -> int | None:
+        """The next one that anybody waits for; None if nobody does."""
+        moments = [until for until, _ in self.parked.values()] + [at for at, _ in self.wanting.values()]
+        moments += [at for at, wakes in self._sleepers.values() if not wakes.done()]
+        return min(moments, default=None)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from host_sim.clock import SimClock
 from host_sim.conductor import Conductor
+from host_sim.faults.supply import Supply
 from host_sim.hardware.chip import Chip
 from host_sim.line import Line
 from host_sim.node import Node
@@ -48,10 +49,11 @@ class Fleet:
         self._line_path.unlink(missing_ok=True)
 
     def add(
-        self, name: str, folder: Path, chip: Chip, proxy: Proxy, code: list[Path], hosts: dict[str, int]
-    ) -> Node:
+        self, name: str, folder: Path, chip: Chip, proxy: Proxy, code: list[Path], hosts: dict[str, int],
+        supply: Supply | None = None,
+    ) -> Node:  # fmt: skip
         """A new node; the arguments are `Node`'s."""
-        node = Node(name, folder, chip, proxy, self.conductor, self._fork, code, hosts)
+        node = Node(name, folder, chip, proxy, self.conductor, self._fork, code, hosts, supply)
         self.nodes[name] = node
         return node
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from host_sim import nursery
 from host_sim.boot import Boot, Ending, Surroundings
 from host_sim.conductor import Conductor
-from host_sim.faults import kills
-from host_sim.faults.kills import KillPlan
+from host_sim.contacts import ContactLog
+from host_sim.faults.supply import FLASH, Supply
 from host_sim.hardware import chip as chips
 from host_sim.hardware.chip import Chip
 from host_sim.line import Line
 from host_sim.proxy import Proxy
 
-OFF_US = 2_000_000  # how long the supply stays away
 BOOTLOOP = 50  # boots without a deep sleep in between before a node is given up
 
 Fork = Callable[["Node"], Awaitable[int]]
@@ -44,7 +43,7 @@ class Node:
 
     def __init__(
         self, name: str, folder: Path, chip: Chip, proxy: Proxy, conductor: Conductor, fork: Fork, code: list[Path],
-        hosts: dict[str, int],
+        hosts: dict[str, int], supply: Supply | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.folder = folder
@@ -52,17 +51,18 @@ class Node:
         self.proxy = proxy
         self.code = code
         self.ahead = False
-        self.kills = KillPlan()
+        self._supply = supply or Supply()
         self.boots = self.wakes = self.contacts = self.last_seen = 0
         self.stored_only: list[float] = []  # host seconds of each wake without a contact
         self._fork = fork
         self._power = (folder / "power.csv").open("w", buffering=1)
         self._power.write("t_ms,event,reason\n")
-        self._around = Surroundings(name, chip, proxy, conductor, self.kills, hosts, self._note)
+        contacts = ContactLog(folder / "contacts.csv", proxy)
+        self._around = Surroundings(name, chip, proxy, conductor, Supply(), contacts, hosts, self._note)
         self._boot: Boot | None = None
         self._pid = 0
         self._spare: Spare | None = None
-        chip.flash.before = lambda _operation, now: self.kills.due(kills.FLASH, now)
+        chip.flash.before = lambda _operation, now: self._around.supply.fails(FLASH, now)
 
     @property
     def console(self) -> Path:
@@ -75,6 +75,7 @@ class Node:
     async def live(self, start: int, end: int) -> None:
         """Power-on at `start`, then boot after boot until a wake would lie at or after `end`."""
         self._around.end = end
+        self._around.supply = self._supply
         self.chip.power_on(start)
         why = (start, "on", "power")
         fruitless = 0
@@ -102,8 +103,9 @@ class Node:
             return self.chip.slept(at, value), "wake", ""
         if kind == "cut":
             self._note(at, "off", "cut")
-            self.chip.power_on(at + OFF_US)
-            return at + OFF_US, "on", "cut"
+            back = at + self._supply.off_us
+            self.chip.power_on(back)
+            return back, "on", "cut"
         if kind == "reset":
             self.chip.reset(value)
             return at, "on", "restart"
@@ -166,4 +168,5 @@ class Node:
                 nursery.kill(pid)
         self._pid, self._spare = 0, None
         self._power.close()
+        self._around.contacts.close()
         await self.proxy.stop()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from host_sim.faults import plan as fault_plan
+from host_sim.faults.plan import Fault
 from host_sim.fleet import HEAP_KB
 from tools import boards, build
 from tools.boards import Board
@@ -39,13 +41,14 @@ def members(node_files: Sequence[NodeFile], count: int) -> list[Member]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `kills` is how many times to kill -9 a node, ingest or the broker (`host_sim/faults/kills.py`),
-    `heap_kb` the heap of each VM in KiB.
+    """What to run. `faults` is the name of a set, or a file; `kills` how many times to kill a process besides
+    (`host_sim/faults`); `heap_kb` the heap of each VM in KiB.
     """
 
     members: list[Member]
     days: float = 2.0
     seed: int = 1
+    faults: str = "none"
     kills: int = 0
     folder: Path = ROOT / "build" / "sim"
     heap_kb: int = HEAP_KB
@@ -54,6 +57,13 @@ class Plan:
     def end_ms(self) -> int:
         """When the nodes stop waking, Unix milliseconds."""
         return START_MS + int(self.days * DAY_MS)
+
+    def drawn_faults(self) -> list[Fault]:
+        """What will strike, in order of time. Raises FaultSetError."""
+        nodes = [member.name for member in self.members]
+        drawn = fault_plan.draw(fault_plan.load(self.faults), self.seed, nodes, START_MS * 1000, self.end_ms * 1000)
+        drawn += fault_plan.kills(self.seed, self.kills, nodes, START_MS * 1000, self.end_ms * 1000)
+        return sorted(drawn, key=lambda fault: fault.at_us)
 
     def key(self, name: str) -> bytes:
         """K of a simulated node; a real one's comes from provisioning."""

@@ -1,33 +1,49 @@
-"""The way between one node and the broker: passes bytes both ways and knows until when it is busy.
+"""The way between one node and the broker: passes bytes both ways, as well as the plan's faults let it, and knows
+until when it is busy.
 
-Everything a network can do to a node happens here; faults join later.
+Everything a network can do to a node happens here.
 """
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import cast
 
+from host_sim.conductor import Conductor
+from host_sim.faults.path import Path, Reset
+
 ANSWER_S = 0.3  # a starved host may keep broker and ingest from answering for so long
+_READ_AHEAD = 2048  # what the way takes from a sender while it passes nothing on
+_RST = struct.pack("ii", 1, 0)  # linger for no time: a close sends RST (socket(7), SO_LINGER)
 
 
 class Proxy:
     """Listens on a free port of 127.0.0.1 for one node and connects each socket to `upstream` (host, port)."""
 
-    def __init__(self, upstream: tuple[str, int], on_chunk: Callable[[], None] = lambda: None) -> None:
-        """`on_chunk` is called ahead of each piece that is passed on."""
+    def __init__(
+        self,
+        upstream: tuple[str, int],
+        conductor: Conductor,
+        path: Path | None = None,
+        on_chunk: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`path` says what happens to the data; `on_chunk` is called ahead of each piece that is passed on."""
         self.upstream = upstream
+        self.path = path or Path()
         self.on_chunk = on_chunk
         self.port = 0
         self.busy_until = 0.0  # time.monotonic() from which on nothing is expected to happen by itself
         self.bytes_up = 0
         self.bytes_down = 0
+        self._conductor = conductor
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task] = set()
 
     async def start(self) -> None:
         """Listens; `port` tells where."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_READ_AHEAD)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -51,32 +67,53 @@ class Proxy:
         task = cast(asyncio.Task, asyncio.current_task())
         self._tasks.add(task)
         self._touch(ANSWER_S)
-        far_writer = None
+        ends = [writer]
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self.upstream)
+            far_reader, far_writer = await asyncio.open_connection(*self.upstream, limit=_READ_AHEAD)
+            ends.append(far_writer)
             up = asyncio.ensure_future(self._pass(reader, far_writer, up=True))
             down = asyncio.ensure_future(self._pass(far_reader, writer, up=False))
             try:
-                await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    each.result()
             finally:
                 up.cancel()
                 down.cancel()
+        except Reset:
+            for end in ends:
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+                end.transport.abort()
         except (OSError, asyncio.CancelledError):
-            pass  # refused, reset or dropped: the node sees its connection end
+            pass  # refused, ended or dropped: the node sees its connection end
         finally:
-            for end in (writer, far_writer):
-                if end is not None:
-                    end.close()
+            for end in ends:
+                end.close()
             self._tasks.discard(task)
             self._touch()
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, up: bool) -> None:
+        clock, answer_s = self._conductor.clock, ANSWER_S if up else 0.0
         while data := await source.read(65536):
-            self._touch(ANSWER_S if up else 0.0)
+            self._touch(answer_s)
             self.on_chunk()
             if up:
                 self.bytes_up += len(data)
             else:
                 self.bytes_down += len(data)
-            sink.write(data)
-            await sink.drain()
+            now = clock.now()
+            try:
+                pieces = self.path.pieces(data, now)
+            except Reset as reset:
+                sink.write(data[: reset.passed])
+                await sink.drain()
+                raise
+            for piece in pieces:
+                at = self.path.delivered_at(len(piece), up, now)
+                if at > now:
+                    self._touch()
+                    await self._conductor.sleep_until(at)
+                    self._touch(answer_s)
+                    now = clock.now()
+                sink.write(piece)
+                await sink.drain()

@@ -7,18 +7,21 @@ import json
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from host_sim.clock import SimClock
 from host_sim.cloudend import CloudEnd
-from host_sim.faults import kills
-from host_sim.faults.kills import Kill
+from host_sim.faults.air import Air
+from host_sim.faults.cloud import CloudFaults
+from host_sim.faults.log import FaultLog
+from host_sim.faults.path import Path as NetworkPath
+from host_sim.faults.supply import Supply
 from host_sim.fleet import Fleet
 from host_sim.hardware import image, rings
 from host_sim.hardware.chip import CHIPS, Chip
+from host_sim.hardware.flash import SECTOR
 from host_sim.node import SimulationError
 from host_sim.plan import DAY_MS, ROOT, START_MS, Member, Plan, module_path
 from host_sim.proxy import Proxy
@@ -26,7 +29,6 @@ from host_sim.world import AnalogSensor, Bme280, ServedLog, World
 from tools import boards, build
 
 DEPLOY = ROOT / "host_sim" / "chip" / "deploy"
-CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
 
 
 class Run:
@@ -36,12 +38,13 @@ class Run:
         self.plan = plan
         self.progress = progress
         self.seconds = 0.0
-        self.killed: Counter[str] = Counter()
+        self._began = 0.0
+        self.faults = plan.drawn_faults()
+        self.log = FaultLog()
         self.fleet: Fleet
         self.cloud: CloudEnd
+        self._cloud_faults: CloudFaults
         self._world = World(plan.seed, START_MS)
-        self._server_kills: list[Kill] = []
-        self._chunks = 0
 
     def execute(self) -> None:
         """The whole simulation; SimulationError says what went wrong. Ctrl-C ends it and everything it started."""
@@ -57,9 +60,9 @@ class Run:
                 raise SimulationError(f"another simulation runs in {folder}; name another --folder") from None
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            began = time.monotonic()
+            self._began = time.monotonic()
             asyncio.run(self._execute())
-            self.seconds = time.monotonic() - began
+            self.seconds = time.monotonic() - self._began
 
     def example_query(self) -> str:
         """A command line that shows what arrived: the first node's first channel on the first day."""
@@ -71,22 +74,23 @@ class Run:
     async def _execute(self) -> None:
         plan = self.plan
         clock = SimClock(plan.folder / "clock", START_MS * 1000)
+        cloud_clock = clock.view(plan.folder / "cloud-clock")
         paths = {member.name: module_path(member.board) for member in plan.members}
-        self.cloud = CloudEnd(plan.folder, clock.path)
+        self.cloud = CloudEnd(plan.folder, cloud_clock.path)
         try:
             hosts = {member.node_file.settings()["cloud"][0] for member in plan.members}
             await asyncio.to_thread(self.cloud.start, sorted(hosts))
             async with Fleet(plan.folder, clock, paths.__getitem__, plan.heap_kb) as fleet:
                 self.fleet = fleet
+                self._cloud_faults = CloudFaults(self.faults, self.cloud, cloud_clock, fleet.conductor, self.log)
                 for member in plan.members:
                     await self._install(fleet, member)
-                self._arm(fleet)
                 ticker = asyncio.ensure_future(self._tick(fleet))
                 await fleet.run(START_MS * 1000, plan.end_ms * 1000)
                 ticker.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await ticker
-                self.killed["node"] = sum(node.kills.done for node in fleet.nodes.values())
+                await self._cloud_faults.end()
                 self._write()
         finally:
             await asyncio.to_thread(self.cloud.stop)
@@ -100,11 +104,13 @@ class Run:
         flash = image.open_flash(folder / "flash.bin", member.board)
         chip = CHIPS[member.board.chip](name, flash, plan.seed, dict(settings["wifi"]))
         self._wire(chip, name, settings["sensors"], ServedLog(folder / "served.csv"))
-        proxy = Proxy(self.cloud.mqtt, self._chunk_passed)
+        own = [fault for fault in self.faults if fault.node == name]
+        chip.air = Air(own, self.log)
+        path = NetworkPath(own, chip.air, self.log)
+        proxy = Proxy(self.cloud.mqtt, fleet.conductor, path, self._cloud_faults.chunk_passed)
         await proxy.start()
-        node = fleet.add(
-            name, folder, chip, proxy, [build.OUT / "firmware"], {settings["cloud"][0]: proxy.port}
-        )  # fmt: skip
+        hosts = {settings["cloud"][0]: proxy.port}
+        node = fleet.add(name, folder, chip, proxy, [build.OUT / "firmware"], hosts, Supply(own, self.log))
         channels = [[number, channel, unit] for number, channel, unit, _ in settings["channels"]]
         files = folder / "files"
         await asyncio.to_thread(self.cloud.add, name, settings["tenant"], plan.key(name), channels, files)
@@ -127,48 +133,32 @@ class Run:
     async def _tick(self, fleet: Fleet) -> None:
         """Ten times a second: tells how far the slowest node is."""
         start, span = START_MS * 1000, self.plan.days * DAY_MS * 1000
+
+        def seen(node: str) -> int:
+            return fleet.nodes[node].last_seen if node else min(each.last_seen for each in fleet.nodes.values())
+
         while True:
-            reached = min(node.last_seen for node in fleet.nodes.values())
+            reached = seen("")
+            self.log.tick(seen)
             self.progress(max(0.0, min(1.0, (reached - start) / span)))
             await asyncio.sleep(0.1)
-
-    # Kills
-
-    def _arm(self, fleet: Fleet) -> None:
-        plan = self.plan
-        for kill in kills.plan(plan.seed, plan.kills, list(fleet.nodes), START_MS * 1000, plan.end_ms * 1000):
-            if kill.what in (kills.REQUEST, kills.FLASH):
-                fleet.nodes[kill.node].kills.waiting.append(kill)
-            else:
-                self._server_kills.append(kill)
-
-    def _chunk_passed(self) -> None:
-        """Kills ingest or the broker when the plan says so, in the middle of a contact."""
-        if not self._server_kills or self.fleet.clock.now() < self._server_kills[0].at_us:
-            return
-        self._chunks += 1
-        if self._chunks > self._server_kills[0].count:
-            kill = self._server_kills.pop(0)
-            self._chunks = 0
-            killed = self.cloud.kill(kill.what)
-            self.killed[kill.what] += 1
-            self._recovery = asyncio.ensure_future(self._hold_until_back(kill.what, killed))
-
-    async def _hold_until_back(self, what: str, killed: int) -> None:
-        """Simulated time does not jump over an outage of the cloud end, nor over what it then has to catch up with."""
-        self.fleet.conductor.hold(True)
-        while self.cloud.pids()[f"{what}_pid"] == killed:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(CATCH_UP_S)
-        self.fleet.conductor.hold(False)
 
     # What the ledger must know
 
     def _write(self) -> None:
         plan = self.plan
         nodes = [_describe(member, plan.folder) for member in plan.members]
-        record = {"start_ms": START_MS, "end_ms": plan.end_ms, "seed": plan.seed, "nodes": nodes}
+        record = {
+            "start_ms": START_MS, "end_ms": plan.end_ms, "days": plan.days, "seed": plan.seed, "faults": plan.faults,
+            "seconds": round(time.monotonic() - self._began, 1), "nodes": nodes,
+            "cloud_clock": [[at // 1000, by // 1000] for at, by in self._cloud_faults.shifts],
+        }  # fmt: skip
         (plan.folder / "run.json").write_text(json.dumps(record, indent=1))
+        self.log.write(plan.folder / "faults.csv", plan.end_ms * 1000)
+        for node in self.fleet.nodes.values():
+            flash = node.chip.flash
+            wear = {"sector_size": SECTOR, "erases": flash.erases, "programmed_bytes": flash.programmed_bytes}
+            (node.folder / "wear.json").write_text(json.dumps(wear))
 
 
 def _describe(member: Member, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
+from host_sim.faults.air import Air
 from host_sim.hardware.flash import Flash, PowerCut
 from host_sim.hardware.watchdog import Watchdog
 
@@ -47,7 +48,8 @@ class Chip:
 
     `devices[(bus, address)]` has `power_on(now_ms)` and `transfer(now_ms, write, count) -> bytes`, which raises
     OSError when it does not answer; its supply is the node's, which deep sleep does not switch off. `analog[pin]`
-    has `read_uv(now_ms) -> int`. `networks` maps ssid to password. Times are true simulated microseconds.
+    has `read_uv(now_ms) -> int`. `networks` maps ssid to password; `air` says when none of them is there.
+    Times are true simulated microseconds.
     """
 
     # From the reset to boot.py: the ROM, the loader and MicroPython's own start. Assumptions, to be replaced when a
@@ -61,6 +63,7 @@ class Chip:
         self.name = name
         self.flash = flash
         self.networks = networks
+        self.air = Air()
         self.devices: dict[tuple[int, int], I2CDevice] = {}
         self.analog: dict[int, AnalogSource] = {}
         self.unique_id = hashlib.sha256(f"{seed} {name}".encode()).digest()[: self.unique_id_size]
@@ -143,9 +146,9 @@ class Chip:
         microvolts = source.read_uv(now / 1000) if source else self._dice.randrange(75_000, 900_000)
         return 0, struct.pack("<i", microvolts), 60
 
-    def _join(self, _arg: int, payload: bytes, _now: int) -> tuple[int, bytes, int]:
+    def _join(self, _arg: int, payload: bytes, now: int) -> tuple[int, bytes, int]:
         ssid, _, password = payload.decode().partition("\0")
-        if ssid not in self.networks:
+        if ssid not in self.networks or self.air.out_until(now) is not None:
             return 0, struct.pack("<HI", NO_NETWORK, 2_500), 0
         if self.networks[ssid] != password:
             return 0, struct.pack("<HI", WRONG_PASSWORD, 3_000), 0

@@ -38,7 +38,7 @@ def compute(
     limits = limits or Limits()
     return Ledger(
         [
-            account(node, gather(node, rows(node.name), events(node.name)), run.end_ms, limits)
+            account(node, gather(node, rows(node.name), events(node.name)), run.end_ms, limits, run.cloud_clock)
             for node in run.nodes
         ]
     )

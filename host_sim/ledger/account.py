@@ -32,10 +32,13 @@ class Limits:
 
 
 class _Account:
-    def __init__(self, node: Node, evidence: Evidence, end_ms: int, limits: Limits) -> None:
+    def __init__(
+        self, node: Node, evidence: Evidence, end_ms: int, limits: Limits, cloud_clock: list[tuple[int, int]]
+    ) -> None:
         self._node = node
         self._evidence = evidence
         self._limits = limits
+        self._cloud_clock = cloud_clock
         self._horizon_ms = end_ms - round(1000 * limits.margin_s)
         self._known = sorted(evidence.known)
         self._boot_segment: dict[int, int] = {}
@@ -119,8 +122,8 @@ class _Account:
         return faults
 
     def _misdated(self, channel: Channel, readings: list[Reading], pairs: list[Pair]) -> list[str]:
-        """A clock goes wrong slowly, or at a boot, and is put right at once: an error that jumps up within
-        a boot is a fault of the row, not of the clock."""
+        """A clock goes wrong slowly, or at a boot, and is put right at once: an error that jumps up within a boot is a
+        fault of the row, not of the clock. Unless the cloud's own clock was wrong, and by as much."""
         faults = []
         for before, pair in zip(pairs, pairs[1:], strict=False):
             one, other = readings[before.row], readings[pair.row]
@@ -128,11 +131,18 @@ class _Account:
                 continue
             passed = channel.served[pair.served].t_ms - channel.served[before.served].t_ms
             allowed = 1000 * self._limits.set_s + self._limits.drift * passed
-            if abs(pair.error_ms - before.error_ms) > allowed:
+            since, until = channel.served[before.served].t_ms, channel.served[pair.served].t_ms
+            wrong = self._cloud_errors(since, until)
+            if min(abs(pair.error_ms - error) for error in (before.error_ms, *wrong)) > allowed:
                 faults.append(
                     f"row {other.seq} is dated {pair.error_ms} ms off, row {one.seq} before it {before.error_ms} ms"
                 )
         return faults
+
+    def _cloud_errors(self, since: int, until: int) -> list[int]:
+        """By how much the cloud's clock was wrong at any time between two moments, ms."""
+        found = [by for at, by in self._cloud_clock if since < at <= until]
+        return [*[by for at, by in self._cloud_clock if at <= since][-1:], *found]
 
     def _sort_unpaired(
         self, channel: Channel, figures: Figures, readings: list[Reading], pairs: list[Pair], faults: list[str]
@@ -223,6 +233,10 @@ class _Account:
             self.result.faults.append(f"gaps declare {declared} readings lost, {lost} are")
 
 
-def account(node: Node, evidence: Evidence, end_ms: int, limits: Limits) -> NodeAccount:
-    """The account of `node` over a run that ended at `end_ms` (true simulated Unix milliseconds)."""
-    return _Account(node, evidence, end_ms, limits).run()
+def account(
+    node: Node, evidence: Evidence, end_ms: int, limits: Limits, cloud_clock: list[tuple[int, int]] | None = None
+) -> NodeAccount:
+    """The account of `node` over a run that ended at `end_ms` (true simulated Unix milliseconds); `cloud_clock` as in
+    `Run`.
+    """
+    return _Account(node, evidence, end_ms, limits, cloud_clock or []).run()

@@ -72,12 +72,15 @@ class Node:
 
 @dataclass
 class Run:
-    """A whole run; start and end are true simulated Unix milliseconds."""
+    """A whole run; start and end are true simulated Unix milliseconds. `cloud_clock`: from when on the cloud's clock,
+    which sets the nodes', was wrong by how much, (ms, ms) in order.
+    """
 
     start_ms: int
     end_ms: int
     seed: int
     nodes: list[Node]
+    cloud_clock: list[tuple[int, int]]
 
 
 def _power(path: Path, end_ms: int) -> tuple[list[Power], list[Segment]]:
@@ -156,7 +159,8 @@ def load_run(folder: Path) -> Run:
     try:
         data = json.loads(path.read_text())
         nodes = [_node(folder, node, data["end_ms"]) for node in data["nodes"]]
-        return Run(data["start_ms"], data["end_ms"], data["seed"], nodes)
+        cloud_clock = [(at, by) for at, by in data.get("cloud_clock", [])]
+        return Run(data["start_ms"], data["end_ms"], data["seed"], nodes, cloud_clock)
     except OSError as error:
         raise RunError(f"{error.filename}: {error.strerror}") from error
     except KeyError as error:

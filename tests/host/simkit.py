@@ -54,10 +54,10 @@ class Bench:
         chip = CHIPS[board.chip]("bench", flash, self.seed, self.networks)
         chip.devices.update(self.devices)
         chip.analog.update(self.analog)
-        proxy = Proxy(self.upstream)
-        await proxy.start()
         clock = SimClock(self.folder / "clock", START_US)
         async with Fleet(self.folder, clock, lambda _name: plan.module_path(board)) as fleet:
+            proxy = Proxy(self.upstream, fleet.conductor)
+            await proxy.start()
             self.node = node = fleet.add("bench", self.folder, chip, proxy, [code], {"cloud.test": proxy.port})
             try:
                 await node.live(START_US, START_US + int(seconds * 1e6))

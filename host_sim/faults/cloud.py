@@ -1,0 +1,131 @@
+"""What goes wrong at the cloud end: its processes are killed, its database is locked, its disk is full, its clock is
+wrong. Done to it from outside, as the world does it.
+"""
+
+import asyncio
+import resource
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from host_sim.clock import ClockView
+from host_sim.conductor import Conductor
+from host_sim.faults import kinds
+from host_sim.faults.kinds import KINDS
+from host_sim.faults.log import FaultLog, Strike
+from host_sim.faults.plan import Fault
+
+CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
+
+_PROCESS = {kinds.BROKER_KILL: "broker", kinds.INGEST_KILL: "ingest"}
+
+
+class Sufferer(Protocol):
+    """What is done to. `data` is its data folder."""
+
+    data: Path
+
+    def pids(self) -> dict[str, int]:
+        """The processes as they are now: {"broker_pid": .., "ingest_pid": ..}."""
+        ...
+
+    def kill(self, what: str) -> int:
+        """kill -9 of `ingest` or `broker`; returns the pid it had."""
+        ...
+
+
+class CloudFaults:
+    """Strikes in the middle of a contact, once the plan's moment has come; the clock jumps without one. One fault at a
+    time. While it lasts simulated time does not jump, so the outage takes the time it takes.
+    """
+
+    def __init__(
+        self, faults: Iterable[Fault], cloud: Sufferer, clock: ClockView, conductor: Conductor, log: FaultLog
+    ) -> None:
+        own = [fault for fault in faults if KINDS[fault.kind].hits == kinds.CLOUD]
+        self._waiting = sorted((each for each in own if each.kind != kinds.CLOCK_JUMP), key=lambda each: each.at_us)
+        self._jumps = sorted((each for each in own if each.kind == kinds.CLOCK_JUMP), key=lambda each: each.at_us)
+        self._cloud = cloud
+        self._clock = clock
+        self._conductor = conductor
+        self._log = log
+        self._counted = 0
+        self._task: asyncio.Task[None] | None = None
+        self._wrong_until = 0
+        self.shifts: list[tuple[int, int]] = []
+        """When the cloud's clock was set to another error, and to which; both microseconds."""
+
+    def chunk_passed(self) -> None:
+        """Called ahead of each piece of data on any node's way to the broker."""
+        now = self._conductor.clock.now()
+        self._turn_clock(now)
+        if not self._waiting or now < self._waiting[0].at_us or self._task is not None:
+            return
+        self._counted += 1
+        if self._counted > self._waiting[0].count:
+            self._counted = 0
+            fault = self._waiting.pop(0)
+            strike = self._log.struck(fault, now)
+            killed = self._cloud.kill(_PROCESS[fault.kind]) if fault.kind in _PROCESS else 0
+            self._task = asyncio.ensure_future(self._last(fault, strike, killed))
+
+    async def _last(self, fault: Fault, strike: Strike, killed: int) -> None:
+        self._conductor.hold(True)
+        try:
+            if fault.kind in _PROCESS:
+                while self._cloud.pids()[f"{_PROCESS[fault.kind]}_pid"] == killed:
+                    await asyncio.sleep(0.01)
+            elif fault.kind == kinds.DB_LOCKED:
+                await self._lock(fault.lasts_us / 1e6)
+            else:
+                await self._fill(fault.lasts_us / 1e6)
+            strike.until_us = self._conductor.clock.now()
+            await asyncio.sleep(CATCH_UP_S)
+        finally:
+            self._conductor.hold(False)
+            self._task = None
+
+    async def _lock(self, seconds: float) -> None:
+        """As a database shell with an open transaction."""
+        (database,) = self._cloud.data.glob("*.sqlite3")
+        connection = sqlite3.connect(database, timeout=5, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            await asyncio.sleep(seconds)
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+
+    async def _fill(self, seconds: float) -> None:
+        """A file size limit of 0 (getrlimit(2)): every write of ingest to a file fails, as on a full disk.
+
+        Linux only.
+        """
+        pid = self._cloud.pids()["ingest_pid"]
+        limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+    def _turn_clock(self, now: int) -> None:
+        if self._wrong_until and now >= self._wrong_until:
+            self._shift(now, 0)
+            self._wrong_until = 0
+        while self._jumps and now >= self._jumps[0].at_us:
+            fault = self._jumps.pop(0)
+            self._wrong_until = now + fault.lasts_us
+            self._shift(now, fault.size * 1_000_000)
+            self._log.struck(fault, now, self._wrong_until)
+
+    def _shift(self, now: int, by: int) -> None:
+        self._clock.shift(by)
+        self.shifts.append((now, by))
+
+    async def end(self) -> None:
+        """What is under way is undone."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

@@ -1,0 +1,42 @@
+"""Every kind of fault: whom it hits, how long it lasts, what it does."""
+
+from typing import NamedTuple
+
+NODE, CLOUD = "node", "cloud"
+
+NODE_KILL, POWER_CUT, BROWN_OUT, WIFI_OUT = "node_kill", "power_cut", "brown_out", "wifi_out"
+CONN_RESET, STALL, DRIP, SLOW = "conn_reset", "stall", "drip", "slow"
+BROKER_KILL, INGEST_KILL, DB_LOCKED, DISK_FULL, CLOCK_JUMP = (
+    "broker_kill", "ingest_kill", "db_locked", "disk_full", "clock_jump",
+)  # fmt: skip
+
+
+class Kind(NamedTuple):
+    """`lasts`: shortest and longest, simulated seconds; (0, 0) is over in the instant it strikes. `reach`: it strikes
+    at a drawn one of so many events after its moment: requests, flash operations or pieces on the wire. `size`: a
+    drawn number that belongs to the kind, such as the seconds of a clock's jump.
+    """
+
+    hits: str
+    lasts: tuple[int, int]
+    reach: int
+    size: tuple[int, int]
+    text: str
+
+
+KINDS = {
+    # A wake that only stores makes about 10 requests and 1 flash operation, a contact some more, and some 10 pieces.
+    NODE_KILL: Kind(NODE, (0, 0), 40, (0, 0), "the supply fails between two steps of the program"),
+    POWER_CUT: Kind(NODE, (0, 0), 8, (0, 0), "the supply fails in the middle of a flash operation"),
+    BROWN_OUT: Kind(NODE, (0, 0), 30, (3, 8), "the supply fails again and again within seconds"),
+    WIFI_OUT: Kind(NODE, (5400, 14400), 1, (0, 0), "no Wi-Fi; what is under way stands still"),
+    CONN_RESET: Kind(NODE, (0, 0), 12, (0, 0), "the connection is reset in the middle of a packet"),
+    STALL: Kind(NODE, (20, 90), 10, (0, 0), "the peer says nothing and takes nothing, the connection stays"),
+    DRIP: Kind(NODE, (60, 600), 6, (0, 0), "40 bytes a second come through"),
+    SLOW: Kind(NODE, (1800, 7200), 1, (0, 0), "20 kbit/s, and half a second there and back"),
+    BROKER_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of the broker"),
+    INGEST_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of ingest"),
+    DB_LOCKED: Kind(CLOUD, (2, 4), 12, (0, 0), "another program holds the database's write lock"),
+    DISK_FULL: Kind(CLOUD, (2, 4), 12, (0, 0), "ingest can write nothing to disk"),
+    CLOCK_JUMP: Kind(CLOUD, (7200, 21600), 1, (-75, 75), "the cloud's clock is wrong"),
+}

@@ -1,0 +1,92 @@
+"""The way between one node and the broker, as bad as the plan has it: what happens to each piece of data on it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from host_sim.faults import kinds
+from host_sim.faults.air import Air
+from host_sim.faults.log import FaultLog
+from host_sim.faults.plan import Fault
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A way that lets `piece` bytes through at a time, `bytes_s` a second and direction, each `delay_us` late."""
+
+    piece: int
+    bytes_s: int
+    delay_us: int = 0
+
+
+PACES = {kinds.SLOW: Pace(536, 2500, 250_000), kinds.DRIP: Pace(40, 40)}
+
+
+class Reset(Exception):
+    """The connection is reset here; `passed` bytes of the piece have still come through."""
+
+    def __init__(self, passed: int) -> None:
+        super().__init__(f"reset after {passed} bytes")
+        self.passed = passed
+
+
+class Path:
+    """One node's network faults, one after another. A fault begins with the first piece of data after its moment (or
+    `count` pieces later) and lasts from there: one that found no connection would show nothing. Times are simulated
+    microseconds.
+    """
+
+    def __init__(self, faults: Iterable[Fault] = (), air: Air | None = None, log: FaultLog | None = None) -> None:
+        own = (kinds.CONN_RESET, kinds.STALL, kinds.DRIP, kinds.SLOW)
+        self._waiting = sorted((fault for fault in faults if fault.kind in own), key=lambda fault: fault.at_us)
+        self._air = air or Air()
+        self._log = log or FaultLog()
+        self._counted = 0
+        self._current: Fault | None = None
+        self._until = 0
+        self._free_at = [0, 0]  # when each direction, down and up, has passed on what it was given
+
+    def pieces(self, data: bytes, now: int) -> list[bytes]:
+        """`data` as the way takes it. Raises Reset."""
+        self._advance(now, len(data))
+        pace = self._pace(now)
+        if pace is None:
+            return [data]
+        return [data[at : at + pace.piece] for at in range(0, len(data), pace.piece)]
+
+    def delivered_at(self, size: int, up: bool, now: int) -> int:
+        """When a piece of `size` bytes that is there at `now` comes out at the far end."""
+        at = now
+        out = self._air.out_until(now)
+        if out is not None:
+            at = out
+        elif self._current is not None and now < self._until:
+            pace = PACES.get(self._current.kind)
+            if pace is None:
+                at = self._until
+            else:
+                at = max(now, self._free_at[up]) + size * 1_000_000 // pace.bytes_s
+                self._free_at[up] = at
+                at += pace.delay_us
+        return at
+
+    def _pace(self, now: int) -> Pace | None:
+        if self._current is None or now >= self._until:
+            return None
+        return PACES.get(self._current.kind)
+
+    def _advance(self, now: int, size: int) -> None:
+        """One more piece of data: the current fault ends, the next one begins."""
+        if self._current is not None and now >= self._until:
+            self._current = None
+        if self._current is not None or not self._waiting or now < self._waiting[0].at_us:
+            return
+        self._counted += 1
+        if self._counted <= self._waiting[0].count:
+            return
+        self._counted = 0
+        fault = self._waiting.pop(0)
+        self._log.struck(fault, now, now + fault.lasts_us)
+        if fault.kind == kinds.CONN_RESET:
+            raise Reset(size // 2)
+        self._current, self._until = fault, now + fault.lasts_us
+        self._free_at = [now, now]
