@@ -13,7 +13,7 @@ from host_sim.faults.kinds import KINDS, Kind
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports] -- installed below 3.11 only
 
 SETS = Path(__file__).with_name("sets")
 _KEYS = {"kind", "times", "at", "lasts", "size", "together"}
