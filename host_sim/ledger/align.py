@@ -35,8 +35,10 @@ class Pair(NamedTuple):
 
 def _candidates(
     reading: Reading, served: list[Served], times: list[int], segments: list[Segment], tolerance_ms: int, slack: int
-) -> list[tuple[int, int]]:
-    """(served index, clock error in ms) of everything that the row can stand for."""
+) -> list[tuple[int, int, int]]:
+    """(served index, clock error, cost), both in ms, of everything that the row can stand for. A row without a clock
+    that the cloud has placed has two errors: the cloud's placing counts as its error, the larger one as its cost.
+    """
     found = []
 
     def near(origin_ms: int, seconds: float, low: int, high: int) -> None:
@@ -50,17 +52,17 @@ def _candidates(
     if reading.uptime is None:
         if reading.wall is not None:
             near(0, reading.wall, times[0], times[-1])
-        return found
+        return [(index, error, abs(error)) for index, error in found]
     for segment in segments:
         # A reading may fall into the very millisecond of a cut, none into that of a boot; the last life may
         # outrun the run.
         high = times[-1] if segment is segments[-1] else segment.end
         near(segment.on, reading.uptime, segment.on + 1, high)
     if reading.wall is None:
-        return found
+        return [(index, error, abs(error)) for index, error in found]
     placed = round(1000 * reading.wall)
-    both = [(index, max(error, placed - times[index], key=abs)) for index, error in found]
-    return [(index, error) for index, error in both if abs(error) <= tolerance_ms]
+    both = [(index, placed - times[index], max(abs(error), abs(placed - times[index]))) for index, error in found]
+    return [(index, error, cost) for index, error, cost in both if cost <= tolerance_ms]
 
 
 def align(
@@ -90,13 +92,13 @@ def align(
     chain: list[tuple[int, int, int, int]] = []
     for row, reading in enumerate(readings):
         fresh = []
-        for index, error in _candidates(reading, served, times, segments, tolerance_ms, slack):
+        for index, error, cost in _candidates(reading, served, times, segments, tolerance_ms, slack):
             weight, link, at = 0, -1, index
             while at:
                 if best[at] > weight:
                     weight, link = best[at], tail[at]
                 at &= at - 1
-            worth = _PAIR - abs(error) - (handicap_ms if index in doubtful else 0)
+            worth = _PAIR - cost - (handicap_ms if index in doubtful else 0)
             fresh.append((index, weight + worth, error, link))
         # A row pairs once: its candidates enter the tree only after all of them have been weighed.
         for index, weight, error, link in fresh:

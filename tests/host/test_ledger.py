@@ -526,3 +526,34 @@ def test_two_nodes_and_two_days_settle_quickly(tmp_path: Path):
     passed = time.perf_counter() - begun
     assert ledger.balanced and ledger.totals.due == 23_048, ledger.nodes[0].faults
     assert passed < 1.5
+
+
+@pytest.mark.parametrize(("wrong_by", "since_h", "balanced"), [(40, 1, True), (20, 1, False), (40, 3, False)])
+def test_a_clock_that_the_cloud_set_wrong_is_the_clouds_fault(
+    tmp_path: Path, wrong_by: int, since_h: float, balanced: bool
+):
+    """40 s wrong from one moment on: excused where the cloud's clock was as wrong by then, and only there."""
+    history = quiet_day()
+    history.now = min(history.now, history.last + 1000)
+    history.clock_ms = 40_000.0
+    history.live(START + 5 * HOUR)
+    written = write_run(tmp_path, history)
+    assert not settle(written).balanced
+    record = json.loads((written.folder / "run.json").read_text())
+    record["cloud_clock"] = [[START + int(since_h * HOUR), 1000 * wrong_by]]
+    (written.folder / "run.json").write_text(json.dumps(record))
+    assert settle(written).balanced == balanced, settle(written).nodes[0].faults
+
+
+def test_a_row_without_a_clock_is_off_by_what_the_cloud_placed_it(tmp_path: Path):
+    """Its uptime may be as far off the other way: that one error grows past the other is no jump of the clock."""
+    history = History(1, START)
+    history.boot(START, clock_ms=None)
+    history.live(START + 2 * HOUR)
+    half = len(history.rows) // 2
+    history.rows = [
+        row._replace(seconds=row.seconds + 13, wall_s=row.wall_s - (12.9 if index < half else 13.2))
+        for index, row in enumerate(history.rows)
+    ]
+    ledger = settle(write_run(tmp_path, history))
+    assert ledger.balanced, ledger.nodes[0].faults
