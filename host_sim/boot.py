@@ -123,6 +123,7 @@ class Boot:
             self._open(payload, now)
         elif op == chips.CLOSED:
             self._around.contacts.ended(now)
+            self._around.proxy.left()
             self._line.answer(op)
             self._conductor.run_free(self._around.name, now)
         elif op == chips.WAIT:

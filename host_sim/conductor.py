@@ -30,6 +30,7 @@ class Conductor:
         self._sleepers: dict[int, tuple[int, asyncio.Future[None]]] = {}
         self._slept = 0
         self.held = False
+        self._settling = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def run_free(self, name: str, at: int) -> None:
@@ -63,6 +64,17 @@ class Conductor:
     def hold(self, held: bool) -> None:
         """While held the clock never jumps: the cloud end is down or behind, and its outage takes the time it takes."""
         self.held = held
+        self._step()
+
+    def settle(self, seconds: float) -> None:
+        """The clock does not jump for so much real time: what a node sent last is still on its way through the cloud
+        end, which tells its arrival by this clock.
+        """
+        self._settling += 1
+        asyncio.get_running_loop().call_later(seconds, self._settled)
+
+    def _settled(self) -> None:
+        self._settling -= 1
         self._step()
 
     def unpark(self, name: str) -> None:
@@ -130,7 +142,7 @@ class Conductor:
         self._timer = loop.call_later(max(wait, 0.0005), self._step)
 
     def _may_jump(self, to: int) -> bool:
-        return not self.held and all(at >= to for at in self.free.values())
+        return not self.held and not self._settling and all(at >= to for at in self.free.values())
 
     def _next_moment(self) -> int | None:
         """The next one that anybody waits for; None if nobody does."""

@@ -56,8 +56,15 @@ class Proxy:
 
     def drop(self) -> None:
         """Ends every open connection, as the far side sees a node that lost its power."""
+        if self._tasks:
+            self._conductor.settle(ANSWER_S)
         for task in list(self._tasks):
             task.cancel()
+
+    def left(self) -> None:
+        """The node has closed its sockets and goes off the air: what a bad way still holds is never sent."""
+        if self.path.disturbed(self._conductor.clock.now()):
+            self.drop()
 
     def _touch(self, answer_s: float = 0.0) -> None:
         """Something happened, and the far side may take `answer_s` of real time to answer."""
@@ -81,12 +88,15 @@ class Proxy:
                 up.cancel()
                 down.cancel()
         except Reset:
+            self._conductor.settle(ANSWER_S)
             for end in ends:
                 end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
                 end.transport.abort()
         except (OSError, asyncio.CancelledError):
             pass  # refused, ended or dropped: the node sees its connection end
         finally:
+            if self.path.disturbed(self._conductor.clock.now()):
+                self._conductor.settle(ANSWER_S)
             for end in ends:
                 end.close()
             self._tasks.discard(task)
@@ -108,12 +118,12 @@ class Proxy:
                 sink.write(data[: reset.passed])
                 await sink.drain()
                 raise
-            for piece in pieces:
+            for number, piece in enumerate(pieces, 1):
                 at = self.path.delivered_at(len(piece), up, now)
                 if at > now:
                     self._touch()
                     await self._conductor.sleep_until(at)
-                    self._touch(answer_s)
+                    self._touch(answer_s if number == len(pieces) else 0.0)
                     now = clock.now()
                 sink.write(piece)
                 await sink.drain()

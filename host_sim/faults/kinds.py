@@ -32,7 +32,7 @@ KINDS = {
     WIFI_OUT: Kind(NODE, (5400, 14400), 1, (0, 0), "no Wi-Fi; what is under way stands still"),
     CONN_RESET: Kind(NODE, (0, 0), 12, (0, 0), "the connection is reset in the middle of a packet"),
     STALL: Kind(NODE, (20, 90), 10, (0, 0), "the peer says nothing and takes nothing, the connection stays"),
-    DRIP: Kind(NODE, (60, 600), 6, (0, 0), "40 bytes a second come through"),
+    DRIP: Kind(NODE, (60, 180), 6, (0, 0), "40 bytes a second come through"),
     SLOW: Kind(NODE, (1800, 7200), 1, (0, 0), "20 kbit/s, and half a second there and back"),
     BROKER_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of the broker"),
     INGEST_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of ingest"),

@@ -69,6 +69,10 @@ class Path:
                 at += pace.delay_us
         return at
 
+    def disturbed(self, now: int) -> bool:
+        """Whether a fault is at work."""
+        return self._air.out_until(now) is not None or (self._current is not None and now < self._until)
+
     def _pace(self, now: int) -> Pace | None:
         if self._current is None or now >= self._until:
             return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
-from host_sim.ledger.align import Pair, Reading, align
+from host_sim.ledger.align import Anchors, Pair, Reading, align
 from host_sim.ledger.book import Figures, NodeAccount
 from host_sim.ledger.due import DueRule, Mark
 from host_sim.ledger.evidence import Evidence, Place, SensorEvent
@@ -31,6 +32,11 @@ class Limits:
     drift: float = 0.05
 
 
+def _variety(channel: Channel) -> int:
+    """How often what the world served changes from one reading to the next."""
+    return sum(one.value != other.value for one, other in pairwise(channel.served))
+
+
 class _Account:
     def __init__(
         self, node: Node, evidence: Evidence, end_ms: int, limits: Limits, cloud_clock: list[tuple[int, int]]
@@ -46,12 +52,16 @@ class _Account:
         self.result.node.unexplained = len(evidence.faults) - sum(evidence.duplicates.values())
 
     def run(self) -> NodeAccount:
-        """The account. Pairs all channels first: they tell which boot number belongs to which boot."""
-        tolerance_ms, boot_ms = round(1000 * self._limits.tolerance_s), round(1000 * self._limits.boot_s)
+        """The account. Pairs all channels first: they tell which boot number belongs to which boot. The channel whose
+        values change most shows when its rows were taken, and binds the others.
+        """
+        worst = max((abs(by) for _, by in self._cloud_clock), default=0)
+        tolerance_ms, boot_ms = round(1000 * self._limits.tolerance_s) + worst, round(1000 * self._limits.boot_s)
         starts = [segment.on for segment in self._node.segments]
         votes: Counter[tuple[int, int]] = Counter()
         paired = []
-        for channel in self._node.channels:
+        moments: dict[int, int] = {}
+        for channel in sorted(self._node.channels, key=_variety, reverse=True):
             readings = [found.reading for found in self._evidence.found[channel.id]]
             doubtful = frozenset(index for index in range(len(channel.served)) if self._was_in_hand(channel, index))
             pairs = align(
@@ -62,10 +72,12 @@ class _Account:
                 self._limits.value_slack,
                 doubtful,
                 min(boot_ms, channel.interval_ms // 2),
+                Anchors(dict(moments), channel.interval_ms // 4),
             )
             for pair in pairs:
-                segment = bisect_right(starts, channel.served[pair.served].t_ms) - 1
-                votes[readings[pair.row].boot, segment] += 1
+                moment = channel.served[pair.served].t_ms
+                votes[readings[pair.row].boot, bisect_right(starts, moment) - 1] += 1
+                moments.setdefault(readings[pair.row].seq, moment)
             paired.append((channel, readings, pairs))
         self._boot_segment = {boot: segment for (boot, segment), _ in reversed(votes.most_common())}
         for channel, readings, pairs in paired:

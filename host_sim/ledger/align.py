@@ -33,9 +33,26 @@ class Pair(NamedTuple):
     error_ms: int
 
 
+class Anchors(NamedTuple):
+    """When rows were taken, by their numbers, as another channel of theirs has shown; and how far apart the readings of
+    one row may lie, ms.
+    """
+
+    moments: dict[int, int]
+    apart_ms: int
+
+    def allow(self, seq: int, t_ms: int) -> bool:
+        """Whether the row can have been taken then."""
+        return seq not in self.moments or abs(self.moments[seq] - t_ms) <= self.apart_ms
+
+
+_FREE = Anchors({}, 0)
+
+
 def _candidates(
-    reading: Reading, served: list[Served], times: list[int], segments: list[Segment], tolerance_ms: int, slack: int
-) -> list[tuple[int, int, int]]:
+    reading: Reading, served: list[Served], times: list[int], segments: list[Segment], tolerance_ms: int, slack: int,
+    anchors: Anchors,
+) -> list[tuple[int, int, int]]:  # fmt: skip
     """(served index, clock error, cost), both in ms, of everything that the row can stand for. A row without a clock
     that the cloud has placed has two errors: the cloud's placing counts as its error, the larger one as its cost.
     """
@@ -46,7 +63,7 @@ def _candidates(
         first = bisect_left(times, max(low, moment - tolerance_ms))
         last = bisect_right(times, min(high, moment + tolerance_ms))
         for index in range(first, last):
-            if abs(served[index].value - reading.value) <= slack:
+            if abs(served[index].value - reading.value) <= slack and anchors.allow(reading.seq, times[index]):
                 found.append((index, moment - times[index]))
 
     if reading.uptime is None:
@@ -73,15 +90,18 @@ def align(
     slack: int,
     doubtful: frozenset[int] = frozenset(),
     handicap_ms: int = 0,
+    anchors: Anchors = _FREE,
 ) -> list[Pair]:
     """The longest pairing in which both sequences grow, and of all such the one with the least sum of clock
     errors.
 
-    A row can stand for a served reading if the values differ by at most `slack` units of the last digit and
-    the row's time by at most `tolerance_ms`; the time of a row without a clock is its uptime, counted from
+    A row can stand for a served reading if the values differ by at most `slack` units of the last digit
+    and the row's time by at most `tolerance_ms`; the time of a row without a clock is its uptime, counted from
     the boots of `segments`. `doubtful` served readings, which a reset may have kept from being appended,
-    count as `handicap_ms` further off: of two near ones the other is paired. Solved exactly: the heaviest
-    chain of candidates, a prefix maximum (Fenwick tree) over the served readings; O(n log n).
+    count as `handicap_ms` further off: of two near ones the other is paired. `anchors` bind rows whose moment
+    another channel has shown: where a value hardly changes, its own would pair as well with its neighbours.
+    Solved exactly: the heaviest chain of candidates, a prefix maximum (Fenwick tree) over the served readings;
+    O(n log n).
     """
     if not served:
         return []
@@ -92,7 +112,7 @@ def align(
     chain: list[tuple[int, int, int, int]] = []
     for row, reading in enumerate(readings):
         fresh = []
-        for index, error, cost in _candidates(reading, served, times, segments, tolerance_ms, slack):
+        for index, error, cost in _candidates(reading, served, times, segments, tolerance_ms, slack, anchors):
             weight, link, at = 0, -1, index
             while at:
                 if best[at] > weight:

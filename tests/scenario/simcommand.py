@@ -1,5 +1,6 @@
 """`python -m host_sim run` as a user runs it, in a folder of the test's."""
 
+import csv
 import json
 import os
 import signal
@@ -26,6 +27,12 @@ def settle(folder: Path) -> subprocess.CompletedProcess[str]:
 def ledger(folder: Path) -> dict:
     """The ledger as the run wrote it."""
     return json.loads((folder / "ledger.json").read_text())
+
+
+def strikes(folder: Path) -> list[dict[str, str]]:
+    """The faults that struck, as the run wrote them down."""
+    with (folder / "faults.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def processes_of(folder: Path) -> list[str]:

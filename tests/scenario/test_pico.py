@@ -11,7 +11,7 @@ from simcommand import ledger, simulate
 def cellar(tmp_path_factory):
     """Two Pico W, five hours."""
     folder = tmp_path_factory.mktemp("cellar")
-    done = simulate(folder, "--node", "nodes/cellar.toml", "--days", "0.2")
+    done = simulate(folder, "--node", "nodes/cellar.toml", "--days", "0.2", "--faults", "none")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -24,7 +24,8 @@ def test_its_ledger_balances(cellar):
 
 def test_it_balances_where_the_supply_is_cut(tmp_path):
     """Eight cuts and kills, of nodes between two requests and within a flash operation, of ingest and the broker."""
-    done = simulate(tmp_path, "--node", "nodes/cellar.toml", "--days", "0.1", "--kills", "8", "--seed", "3")
+    options = ("--node", "nodes/cellar.toml", "--days", "0.1", "--faults", "none", "--kills", "8", "--seed", "3")
+    done = simulate(tmp_path, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     totals = ledger(tmp_path)["totals"]
     assert not totals["lost"] and not totals["duplicates"] and not totals["unexplained"]

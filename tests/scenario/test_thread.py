@@ -5,9 +5,12 @@ import shutil
 import sqlite3
 import sys
 import time
+from collections import Counter
 
 import pytest
-from simcommand import ROOT, interrupt, kill, ledger, processes_of, settle, simulate
+from simcommand import ROOT, interrupt, kill, ledger, processes_of, settle, simulate, strikes
+
+KILLS = ("--faults", "none", "--kills")
 
 # A pin of each board's ADC1; greenhouse.toml names the ESP32's.
 ADC_PIN = {"esp32c3": 3, "esp32s3": 4, "pico2_w": 26}
@@ -17,7 +20,7 @@ ADC_PIN = {"esp32c3": 3, "esp32s3": 4, "pico2_w": 26}
 def quiet(tmp_path_factory):
     """A run without faults: one node of each chip family, five hours."""
     folder = tmp_path_factory.mktemp("quiet")
-    done = simulate(folder, "--days", "0.2")
+    done = simulate(folder, "--days", "0.2", "--faults", "none")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -58,7 +61,7 @@ def test_the_thread_holds_on_the_other_boards_too(tmp_path, board):
     source = re.sub('board = ".*"', f'board = "{board}"', source).replace("pin = 34", f"pin = {ADC_PIN[board]}")
     node_file = tmp_path / f"{board}.toml"
     node_file.write_text(source)
-    done = simulate(tmp_path / "run", "--node", str(node_file), "--nodes", "1", "--days", "0.06", "--kills", "4")
+    done = simulate(tmp_path / "run", "--node", str(node_file), "--nodes", "1", "--days", "0.06", *KILLS, "4")
     assert done.returncode == 0, done.stdout + done.stderr
     totals = ledger(tmp_path / "run")["totals"]
     assert totals["acknowledged"] and not totals["lost"] and not totals["duplicates"] and not totals["unexplained"]
@@ -90,14 +93,15 @@ def test_an_added_database_row_fails_the_run(tampered):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kill_9_at_50_seeded_moments_loses_and_doubles_nothing(tmp_path, seed):
     """Nodes between two requests and in mid-program, ingest and broker in mid-contact."""
-    done = simulate(tmp_path, "--days", "0.3", "--kills", "50", "--seed", str(seed))
+    done = simulate(tmp_path, "--days", "0.3", *KILLS, "50", "--seed", str(seed))
     assert done.returncode == 0, done.stdout + done.stderr
     totals = ledger(tmp_path)["totals"]
     assert totals["lost"] == totals["duplicates"] == totals["unexplained"] == 0
-    killed = {what: int(count) for what, count in re.findall(r"(node|ingest|broker) (\d+)", done.stderr)}
-    assert set(killed) == {"node", "ingest", "broker"} and sum(killed.values()) >= 45
+    killed = Counter(strike["kind"] for strike in strikes(tmp_path))
+    assert set(killed) == {"node_kill", "power_cut", "ingest_kill", "broker_kill"} and killed.total() >= 45
     # A kill of a node costs at most the row in hand and the one that the boot after it did not come to, of 4 channels.
-    assert set(totals["missed"]) == {"reset"} and 0 < totals["missed"]["reset"] <= killed["node"] * 2 * 4
+    of_nodes = killed["node_kill"] + killed["power_cut"]
+    assert set(totals["missed"]) == {"reset"} and 0 < totals["missed"]["reset"] <= of_nodes * 2 * 4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
