@@ -28,13 +28,18 @@ class _Refusal(click.ClickException):
 
 
 class _Group(click.Group):
-    """Turns what the parts raise on bad requests into one line and status 2."""
+    """Turns what the parts raise on bad requests into one line and status 2.
+
+    Where the reader of the output has gone (`| head`), a command ends quietly, with status 1.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         from cloud.serve import ServeError
 
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click ends without a word
         except (store.StoreError, ServeError, OSError) as error:
             raise _Refusal(str(error)) from None
 
@@ -195,6 +200,23 @@ def alerts(node: str, data: Path, as_json: bool) -> None:
         return
     for event in found:
         click.echo(f"{event['time'] or '-':20}  {event['kind']:11}  {event['text']}")
+
+
+@main.command()
+@click.argument("nodes", nargs=-1, metavar="[NODE]...")
+@click.option("--from-start", is_flag=True, help="Begin with what is committed already.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on until Ctrl-C.")
+@_DATA
+@_JSON
+def tail(nodes: tuple[str, ...], from_start: bool, follow: bool, data: Path, as_json: bool) -> None:
+    """Print records and births as they are committed, of all nodes or of those named, one line each.
+
+    --json writes an object per line: arrived_ms, node, ring, stream, seq (null for a birth), kind, readings, bytes,
+    text.
+    """
+    from cloud.tail import Tail, show
+
+    show(Tail(data, nodes, from_start), follow, as_json)
 
 
 @main.command()

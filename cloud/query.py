@@ -78,7 +78,7 @@ def readings(
     channel.
     """
     node = node_id(db, name)
-    known = _channels(db, node)
+    known = channels_of(db, node)
     wanted = None
     if channel is not None:
         wanted = next((number for number, (label, _) in known.items() if label == channel), None)
@@ -88,7 +88,7 @@ def readings(
     return _readings(db, node, known, wanted, start, end)
 
 
-def _channels(db: sqlite3.Connection, node: int) -> dict[int, tuple[str, str]]:
+def channels_of(db: sqlite3.Connection, node: int) -> dict[int, tuple[str, str]]:
     """Return the node's channels in order of their ids: id -> (name, unit)."""
     rows = db.execute("SELECT id, name, unit FROM channel WHERE node = ? ORDER BY id", (node,))
     return {number: (label, unit) for number, label, unit in rows}
@@ -98,7 +98,7 @@ def _readings(
     db: sqlite3.Connection, node: int, known: dict[int, tuple[str, str]], wanted: int | None,
     start: int | None, end: int | None,
 ) -> Iterator[Reading]:  # fmt: skip
-    times = _BootClocks(db, node)
+    times = BootClocks(db, node)
     for stream, first, seq, arrived_ms, payload in _frames(db, node):
         _, frame = wire.parse_frame_payload(payload)
         for index, row in enumerate(frame.rows):
@@ -131,7 +131,7 @@ def _frames(db: sqlite3.Connection, node: int) -> list[tuple[int, int, int, int,
     return [(stream, first, seq, arrived_ms, payload) for _, first, stream, seq, arrived_ms, payload in ordered]
 
 
-class _BootClocks:
+class BootClocks:
     """Wall times of uptimes, by the births of the same boot ("Time of a row" in PROTOCOL.md).
 
     Of several births the one that makes the boot begin earliest counts: a birth may be late, never early.
@@ -181,8 +181,8 @@ def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
     An event further has stream, seq, boot, uptime_ms, quality and the fields of its kind, numbers as on the wire.
     """
     node = node_id(db, name)
-    channels = _channels(db, node)
-    times = _BootClocks(db, node)
+    channels = channels_of(db, node)
+    times = BootClocks(db, node)
     rows = db.execute(
         "SELECT stream, seq, arrived_ms, payload FROM cursor JOIN record ON record.cursor = cursor.id"
         " WHERE node = ? AND ring = 1 AND fault IS NULL ORDER BY cursor.id, seq",
@@ -194,7 +194,7 @@ def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
         time_s = times.of_event(stream, event, arrived_ms)
         found.append(
             {
-                "kind": event.kind, "time": iso(time_s), "time_s": time_s, "text": _sentence(event, channels),
+                "kind": event.kind, "time": iso(time_s), "time_s": time_s, "text": sentence(event, channels),
                 "stream": stream, "seq": seq, "boot": event.boot, "uptime_ms": event.uptime_ms,
                 "quality": event.quality, **event.body,
             }
@@ -205,7 +205,8 @@ def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def _sentence(event: wire.Event, channels: dict[int, tuple[str, str]]) -> str:
+def sentence(event: wire.Event, channels: dict[int, tuple[str, str]]) -> str:
+    """Return what an event says, for a person; `channels` as `channels_of` returns them."""
     body = event.body
     if event.kind == "alarm":
         label, unit = channels.get(body["channel"], (f"channel{body['channel']}", ""))

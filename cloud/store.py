@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cloud import wire
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 1.0
 NAME = re.compile(r"[a-z0-9_-]{1,32}")
 
@@ -41,6 +41,9 @@ CREATE TABLE record (
     cursor INTEGER NOT NULL REFERENCES cursor (id), seq INTEGER NOT NULL,
     sha256 BLOB NOT NULL, arrived_ms INTEGER NOT NULL, fault TEXT, payload BLOB NOT NULL,
     PRIMARY KEY (cursor, seq)) WITHOUT ROWID;
+CREATE TABLE arrival (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, cursor INTEGER REFERENCES cursor (id), seq INTEGER,
+    birth INTEGER REFERENCES birth (id));
 CREATE TABLE gap (
     cursor INTEGER NOT NULL REFERENCES cursor (id), lo INTEGER NOT NULL, hi INTEGER NOT NULL,
     reason INTEGER NOT NULL, PRIMARY KEY (cursor, lo)) WITHOUT ROWID;
@@ -57,7 +60,20 @@ CREATE TABLE notice (
 
 
 # Version -> what makes the next one of it.
-_MIGRATIONS = {1: "ALTER TABLE node DROP COLUMN password"}
+_MIGRATIONS = {
+    1: "ALTER TABLE node DROP COLUMN password",
+    # The order in which records and births were committed. For what is there already, that of their arrival.
+    2: """
+CREATE TABLE arrival (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, cursor INTEGER REFERENCES cursor (id), seq INTEGER,
+    birth INTEGER REFERENCES birth (id));
+INSERT INTO arrival (cursor, seq, birth)
+    SELECT cursor, seq, birth FROM (
+        SELECT NULL AS cursor, NULL AS seq, id AS birth, arrived_ms FROM birth
+        UNION ALL SELECT cursor, seq, NULL, arrived_ms FROM record)
+    ORDER BY arrived_ms, birth IS NULL, birth, cursor, seq;
+""",
+}
 
 
 class StoreError(ValueError):
@@ -93,9 +109,28 @@ def connect(data: Path, *, create: bool = False) -> sqlite3.Connection:
             raise StoreError(f"{path} has schema {version}; this program knows {SCHEMA_VERSION}")
         else:
             for older in range(version, SCHEMA_VERSION):
-                db.execute(_MIGRATIONS[older])
+                for statement in _MIGRATIONS[older].split(";"):
+                    db.execute(statement)
         if version != SCHEMA_VERSION:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return db
+
+
+def connect_to_read(data: Path) -> sqlite3.Connection:
+    """Open the database in the folder `data` for reading only: never a lock that ingest would wait for.
+
+    An older schema is brought up to date first. Raises as `connect` does.
+    """
+    path = database_path(data)
+    if not path.exists():
+        raise StoreError(f"no database in {data}: wrong --data, or no node added yet")
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        if db.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+            connect(data).close()
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

@@ -122,6 +122,7 @@ class _Batch:
             (node.id, stream1, stream2, birth.boot, birth.conn, birth.nonce, birth.chip, birth.uptime_ms,
              arrival.arrived_ms, arrival.message),
         ).lastrowid  # fmt: skip
+        self.db.execute("INSERT INTO arrival (birth) VALUES (?)", (session,))
         self.db.execute("UPDATE node SET session = ? WHERE id = ?", (session, node.id))
         for ring in birth.rings:
             self.ring_of_birth(node, ring, arrival.arrived_ms)
@@ -163,6 +164,7 @@ class _Batch:
                 "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)",
                 (cursor.id, data.seq, sha256, arrived_ms, fault, data.payload),
             )
+            self.db.execute("INSERT INTO arrival (cursor, seq) VALUES (?, ?)", (cursor.id, data.seq))
 
     def examine(self, node: _Node, data: wire.Data, arrived_ms: int) -> str | None:
         """Decode a new record's payload and act on a gap event; return what is wrong with the payload, or None."""
