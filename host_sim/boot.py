@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from host_sim.conductor import Conductor
 from host_sim.contacts import ContactLog
@@ -14,6 +14,10 @@ from host_sim.hardware.chip import Chip, PowerCut
 from host_sim.hardware.watchdog import cpu_us
 from host_sim.line import Line
 from host_sim.proxy import Proxy
+
+State = Literal["off", "asleep", "sampling", "connecting", "sending"]
+"""What a node does, seen from outside: its supply is away; it sleeps; it is awake without the radio; it joins a network
+and has no socket yet; it has one."""
 
 
 class Ending(NamedTuple):
@@ -55,6 +59,7 @@ class Boot:
         self.slept = False  # it began with a lightsleep
         self.contacts = 0
         self.last_seen = at
+        self.state: State = "sampling"
         self._around = around
         self._chip = around.chip
         self._conductor = around.conductor
@@ -77,6 +82,8 @@ class Boot:
         if self._why is not None:
             self._around.note(*self._why)
             self._why = None
+        if self.state == "asleep":
+            self.state = "sampling"
         self._awake = True
 
     def look(self) -> None:
@@ -122,6 +129,7 @@ class Boot:
         elif op == chips.OPEN:
             self._open(payload, now)
         elif op == chips.CLOSED:
+            self.state = "sampling"
             self._around.contacts.ended(now)
             self._around.proxy.left()
             self._line.answer(op)
@@ -132,6 +140,8 @@ class Boot:
             self._conductor.unpark(self._around.name)
             self._line.answer(op)
         else:
+            if op == chips.JOIN:
+                self.state = "connecting"
             self._ask_chip(op, arg, payload, now)
 
     def _ask_chip(self, op: int, arg: int, payload: bytes, now: int) -> None:
@@ -153,6 +163,7 @@ class Boot:
         if self._why is not None and self._why[1:] == ("on", "restart"):
             self._around.note(self._why[0], "sleep", "")
             self.slept, self._awake, self._why = True, False, None
+            self.state = "asleep"
 
     def _lightsleep(self, now: int, ms: int) -> None:
         dog = self._chip.watchdog
@@ -185,6 +196,7 @@ class Boot:
         self.contacts += 1
 
         def admit() -> None:
+            self.state = "sending"
             around.contacts.opened(conductor.clock.now())
             conductor.connect(around.name, lambda: around.proxy.busy_until)
             line.answer(chips.OPEN, 0, port)

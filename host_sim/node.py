@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_sim import nursery
-from host_sim.boot import Boot, Ending, Surroundings
+from host_sim.boot import Boot, Ending, State, Surroundings
 from host_sim.conductor import Conductor
 from host_sim.contacts import ContactLog
 from host_sim.faults.supply import FLASH, Supply
@@ -53,6 +53,7 @@ class Node:
         self.ahead = False
         self._supply = supply or Supply()
         self.boots = self.wakes = self.contacts = self.last_seen = 0
+        self.noted: Callable[[int, str], None] = lambda _at, _event: None  # told what the power log is told
         self.stored_only: list[float] = []  # host seconds of each wake without a contact
         self._fork = fork
         self._power = (folder / "power.csv").open("w", buffering=1)
@@ -60,6 +61,7 @@ class Node:
         contacts = ContactLog(folder / "contacts.csv", proxy)
         self._around = Surroundings(name, chip, proxy, conductor, Supply(), contacts, hosts, self._note)
         self._boot: Boot | None = None
+        self._off = True
         self._pid = 0
         self._spare: Spare | None = None
         chip.flash.before = lambda _operation, now: self._around.supply.fails(FLASH, now)
@@ -71,6 +73,15 @@ class Node:
 
     def _note(self, at: int, event: str, reason: str) -> None:
         self._power.write(f"{at // 1000},{event},{reason}\n")
+        self._off = event == "off"
+        self.noted(at, event)
+
+    @property
+    def state(self) -> State:
+        """What it does now."""
+        if self._boot is not None:
+            return self._boot.state
+        return "off" if self._off else "asleep"
 
     async def live(self, start: int, end: int) -> None:
         """Power-on at `start`, then boot after boot until a wake would lie at or after `end`."""

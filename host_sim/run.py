@@ -1,18 +1,19 @@
 """One simulation: cloud end, world, nodes; from power-on to the files that the ledger reads."""
 
 import asyncio
-import contextlib
 import fcntl
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from host_sim.clock import SimClock
 from host_sim.cloudend import CloudEnd
+from host_sim.commits import Commits
 from host_sim.faults.air import Air
 from host_sim.faults.cloud import CloudFaults
 from host_sim.faults.log import FaultLog
@@ -23,24 +24,27 @@ from host_sim.hardware import image, rings
 from host_sim.hardware.chip import CHIPS, Chip
 from host_sim.hardware.flash import SECTOR
 from host_sim.node import SimulationError
-from host_sim.plan import DAY_MS, ROOT, START_MS, Member, Plan, module_path
+from host_sim.plan import ROOT, START_MS, Member, Plan, module_path
 from host_sim.proxy import Proxy
-from host_sim.world import AnalogSensor, Bme280, ServedLog, World
+from host_sim.status import Collector, Status
+from host_sim.world import AnalogSensor, Bme280, Served, ServedLog, World
 from tools import boards, build
 
 DEPLOY = ROOT / "host_sim" / "chip" / "deploy"
+TELL_S = 0.25  # how often it says how it goes
 
 
 class Run:
-    """Prepares the folder, runs the plan, leaves everything the ledger needs in the folder."""
+    """Prepares the folder, runs the plan, leaves what the ledger needs in the folder; `tell` hears how it goes."""
 
-    def __init__(self, plan: Plan, progress: Callable[[float], None] = lambda share: None) -> None:
+    def __init__(self, plan: Plan, tell: Callable[[Status], None] = lambda status: None) -> None:
         self.plan = plan
-        self.progress = progress
+        self.tell = tell
+        self.status = Collector(plan)
         self.seconds = 0.0
         self._began = 0.0
         self.faults = plan.drawn_faults()
-        self.log = FaultLog()
+        self.log = FaultLog(self.status.struck, self.status.over)
         self.fleet: Fleet
         self.cloud: CloudEnd
         self._cloud_faults: CloudFaults
@@ -77,22 +81,23 @@ class Run:
         cloud_clock = clock.view(plan.folder / "cloud-clock")
         paths = {member.name: module_path(member.board) for member in plan.members}
         self.cloud = CloudEnd(plan.folder, cloud_clock.path)
+        commits = Commits(self.cloud.data, plan.folder / "tail.log", self.status.committed, self._lost_sight)
         try:
             hosts = {member.node_file.settings()["cloud"][0] for member in plan.members}
             await asyncio.to_thread(self.cloud.start, sorted(hosts))
             async with Fleet(plan.folder, clock, paths.__getitem__, plan.heap_kb) as fleet:
                 self.fleet = fleet
+                await commits.start()
                 self._cloud_faults = CloudFaults(self.faults, self.cloud, cloud_clock, fleet.conductor, self.log)
                 for member in plan.members:
                     await self._install(fleet, member)
-                ticker = asyncio.ensure_future(self._tick(fleet))
-                await fleet.run(START_MS * 1000, plan.end_ms * 1000)
-                ticker.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await ticker
+                await self._watch(fleet)
                 await self._cloud_faults.end()
                 self._write()
+                await commits.stop()
+                self.tell(self.status.status(fleet.nodes, done=True))
         finally:
+            await commits.stop()
             await asyncio.to_thread(self.cloud.stop)
 
     async def _install(self, fleet: Fleet, member: Member) -> None:
@@ -103,7 +108,7 @@ class Run:
         folder.mkdir(parents=True)
         flash = image.open_flash(folder / "flash.bin", member.board)
         chip = CHIPS[member.board.chip](name, flash, plan.seed, dict(settings["wifi"]))
-        self._wire(chip, name, settings["sensors"], ServedLog(folder / "served.csv"))
+        self._wire(chip, name, settings["sensors"], self.status.tap(name, ServedLog(folder / "served.csv")))
         own = [fault for fault in self.faults if fault.node == name]
         chip.air = Air(own, self.log)
         path = NetworkPath(own, chip.air, self.log)
@@ -119,8 +124,9 @@ class Run:
         chip.power_on(START_MS * 1000)
         await node.deploy(DEPLOY, files, START_MS * 1000)
         node.ahead = True
+        node.noted = partial(self.status.noted, name)
 
-    def _wire(self, chip: Chip, site: str, sensors: list[dict[str, Any]], served: ServedLog) -> None:
+    def _wire(self, chip: Chip, site: str, sensors: list[dict[str, Any]], served: Served) -> None:
         """Hangs the sensors of the node file on the chip's buses and pins."""
         for sensor in sensors:
             made = (self._world, site, self.plan.seed)
@@ -130,18 +136,27 @@ class Run:
             else:
                 chip.analog[sensor["pin"]] = AnalogSensor(*made, name=sensor["name"], served=served)
 
-    async def _tick(self, fleet: Fleet) -> None:
-        """Ten times a second: tells how far the slowest node is."""
-        start, span = START_MS * 1000, self.plan.days * DAY_MS * 1000
+    async def _watch(self, fleet: Fleet) -> None:
+        """Runs the fleet, and tells now and then how it goes; what `tell` raises ends the run."""
 
         def seen(node: str) -> int:
             return fleet.nodes[node].last_seen if node else min(each.last_seen for each in fleet.nodes.values())
 
-        while True:
-            reached = seen("")
-            self.log.tick(seen)
-            self.progress(max(0.0, min(1.0, (reached - start) / span)))
-            await asyncio.sleep(0.1)
+        self.status.begin()
+        running = asyncio.ensure_future(fleet.run(START_MS * 1000, self.plan.end_ms * 1000))
+        try:
+            while not running.done():
+                self.log.tick(seen)
+                self.tell(self.status.status(fleet.nodes))
+                await asyncio.wait((running,), timeout=TELL_S)
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _lost_sight(self, why: str) -> None:
+        now = min((node.last_seen // 1000 for node in self.fleet.nodes.values()), default=START_MS)
+        self.status.struck(now, "blind", "", f"acknowledged and alerts stand still: {why}")
 
     # What the ledger must know
 
