@@ -45,8 +45,8 @@ class Commits:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         while process.stdout is not None and (line := await process.stdout.readline()):
             self._committed(json.loads(line))
+        status = await process.wait()
         if self._process is process:
-            status = await process.wait()
             self._lost(f"cloud tail ended with status {status}; see {self._log}")
 
     async def stop(self) -> None:
@@ -59,10 +59,10 @@ class Commits:
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
             await asyncio.wait_for(self._reading, _END_S)
-            await asyncio.wait_for(process.wait(), _END_S)
         except asyncio.TimeoutError:
             pass
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
+        await process.wait()

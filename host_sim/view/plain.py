@@ -7,11 +7,11 @@ from host_sim.plan import Plan
 from host_sim.status import Status
 from host_sim.view import View, words
 
-STEP = 0.05
+STEP = 5  # per cent
 
 
 class PlainView(View):
-    """A line for each STEP of the way and for each fault that strikes."""
+    """A line for each STEP per cent of the way and for each fault that strikes."""
 
     def __init__(self, progress: TextIO, results: TextIO) -> None:
         self._progress = progress
@@ -31,13 +31,14 @@ class PlainView(View):
             text = f"{words.kind(strike.kind)}  {words.whom(strike.node)}  {strike.text}"
             self._say(f"{words.moment(strike.t_ms, seconds=True)}  {text}")
         self._strikes = len(status.strikes)
-        if status.share >= self._next or status.share == 1.0 > self._next - STEP:
-            self._next = STEP * (int(status.share / STEP + 1e-9) + 1)
+        done = int(100 * status.share + 1e-9)
+        if done >= self._next:
+            self._next = done - done % STEP + STEP
             sums = ", ".join(
                 f"{name} {sum(getattr(node, name) for node in status.nodes)}"
                 for name in ("taken", "acknowledged", "stored", "missed", "alerts")
             )
-            self._say(f"{status.share:4.0%}  {words.moment(status.at_ms)}  {sums}  {words.pace(status)}")
+            self._say(f"{done:3}%  {words.moment(status.at_ms)}  {sums}  {words.pace(status)}")
 
     def finish(self, book: Ledger) -> None:
         for line in book.lines():
