@@ -142,6 +142,16 @@ def query_command(
     _WRITERS[layout](rows, list(_plain_columns(channel is None)))
 
 
+@main.command()
+@click.argument("node", required=False)
+@click.option("--format", "layout", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@_DATA
+def records(node: str | None, layout: str, data: Path) -> None:
+    """Write every record as it was committed, of NODE or of all nodes, in order of arrival."""
+    found = query.records(store.connect(data), node)
+    _WRITERS[layout](found, ["t_ms", "node", "ring", "stream", "seq", "readings", "bytes"])
+
+
 def _plain_columns(with_channel: bool) -> tuple[str, ...]:
     return ("time", *(("channel",) if with_channel else ()), "value", "unit", "quality")
 

@@ -175,6 +175,35 @@ class BootClocks:
         return time_ms // 1000
 
 
+def records(db: sqlite3.Connection, name: str | None = None) -> Iterator[dict[str, Any]]:
+    """Return every record as committed, of one node or of all, in order of arrival: t_ms (arrival by the cloud's clock,
+    Unix milliseconds), node, ring (1 alerts and events, 2 frames), stream, seq, readings (values in a frame; 0 in an
+    event or in a frame that cannot be decoded) and bytes of payload. Raises StoreError for an unknown node.
+    """
+    only = () if name is None else (node_id(db, name),)
+    rows = db.execute(
+        "SELECT arrived_ms, node.name, ring, stream, seq, fault, payload FROM record JOIN cursor ON cursor.id ="
+        f" record.cursor JOIN node ON node.id = cursor.node {'WHERE node.id = ?' if only else ''}"
+        " ORDER BY arrived_ms, cursor.id, seq",
+        only,
+    ).fetchall()
+    return _records(rows)
+
+
+def _records(rows: list[Any]) -> Iterator[dict[str, Any]]:
+    for arrived_ms, node, ring, stream, seq, fault, payload in rows:
+        yield {
+            "t_ms": arrived_ms, "node": node, "ring": ring, "stream": stream, "seq": seq,
+            "readings": _values(payload) if ring == 2 and fault is None else 0, "bytes": len(payload),
+        }  # fmt: skip
+
+
+def _values(payload: bytes) -> int:
+    """How many values a frame payload holds."""
+    _, frame = wire.parse_frame_payload(payload)
+    return sum(value is not None for row in frame.rows for value in row.values)
+
+
 def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
     """Return a node's events by (stream, seq), then the cloud's own notices. Each has kind, time, time_s and text.
 

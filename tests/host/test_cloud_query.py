@@ -142,6 +142,28 @@ def test_other_commands(filled: Path) -> None:
     assert "committed to 2" in kit.command("cursors", "n1", "--data", filled).stdout
 
 
+def test_records_command(filled: Path) -> None:
+    """Every record as committed, in order of arrival, of one node or of all; what is missing in a row is no reading."""
+    take(filled, frame(3, 4, [(200_000_120, [1, 2])]), arrived_ms=ARRIVED_MS - 1)
+    take(filled, ("t", KEYS.data(2, F, 4, b"no frame")))
+    with store.connect(filled) as db:
+        store.add_node(db, "n2", "acme", KEYS.key, CHANNELS)
+    done = kit.command("records", "--data", filled)
+    found = list(csv.reader(io.StringIO(done.stdout)))
+    assert found[0] == ["t_ms", "node", "ring", "stream", "seq", "readings", "bytes"]
+    assert [[int(row[0]) - ARRIVED_MS, *row[1:6]] for row in found[1:]] == [
+        [-1, "n1", "2", str(F), "3", "2"],
+        [0, "n1", "1", str(A), "1", "0"],
+        [0, "n1", "2", str(F), "1", "3"],
+        [0, "n1", "2", str(F), "2", "1"],
+        [0, "n1", "2", str(F), "4", "0"],
+    ]
+    assert found[2][6] == str(len(kit.event_payload(1, kit.alarm_body(1, 1, -2, 3125, 3000), 1, 0, 200_000_000, 2)))
+    as_json = json.loads(kit.command("records", "n1", "--format", "json", "--data", filled).stdout)
+    assert [[str(value) for value in row.values()] for row in as_json] == found[1:]
+    assert json.loads(kit.command("records", "n2", "--format", "json", "--data", filled).stdout) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -150,6 +172,7 @@ def test_other_commands(filled: Path) -> None:
         (("query", "n1", "--from", "yesterday"), "ISO 8601"),
         (("query", "n1", "--raw"), "jsonl"),
         (("alerts", "n2"), "known: n1"),
+        (("records", "n2"), "known: n1"),
         (("cursors", "n2"), "known: n1"),
         (("add", "n1", "--tenant", "other", "--key", "00" * 32), "belongs to tenant acme"),
         (("add", "N.1", "--tenant", "acme", "--key", "00" * 32), "a-z"),
