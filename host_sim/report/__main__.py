@@ -1,0 +1,31 @@
+"""`python -m host_sim.report [FOLDER]`: makes FOLDER/report.html from the files of a finished run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from host_sim.plan import ROOT
+from host_sim.report import ReportError, begin
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=ROOT / "build" / "sim")
+def main(folder: Path) -> None:
+    """Make FOLDER/report.html (build/sim by default) from the files of a finished run. Exit status 2 where one of them
+    is wrong."""
+    pending = begin(folder)
+    try:
+        path = pending.finish()
+    except (ReportError, OSError) as error:
+        click.echo(f"report: {error}", err=True)
+        sys.exit(2)
+    for note in pending.notes:
+        click.echo(f"report: {note}", err=True)
+    click.echo(path)
+
+
+if __name__ == "__main__":
+    main()
