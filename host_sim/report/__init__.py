@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from host_sim.report import page
+from host_sim.report.cloud import fetch
 from host_sim.report.drawings import Drawings, draw_all
-from host_sim.report.fetch import fetch
 from host_sim.report.run import ReportError, Run, load, load_ledger, read_json
 
 __all__ = ["Pending", "ReportError", "begin", "write"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from host_sim.report import words
 from host_sim.report.drawings import NODES_DRAWN, Drawings
@@ -40,7 +41,7 @@ def render(run: Run, ledger: dict[str, Any], drawings: Drawings) -> str:
     )
     environment.filters.update(
         number=words.number, duration=words.duration, size=words.size, clock=words.clock, kind=words.kind,
-        unit=words.unit, svg=jinja2.filters.do_mark_safe,
+        unit=words.unit, svg=Markup,
     )  # fmt: skip
     return environment.get_template("page.html").render(
         run=run,

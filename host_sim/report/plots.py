@@ -100,7 +100,7 @@ def channel(run: Run, node: str, series: Channel) -> str:
         for begin, end in holes:
             bar = [Point(begin, axes.get_ylim()[0]), Point(end, axes.get_ylim()[0])]
             label = f"title:not in the database: {_span(begin, end)}"
-            _line(axes, bar, color=COLOURS["missing"], linewidth=4, gid=label, solid_capstyle="butt")
+            _line(axes, bar, color=COLOURS["missing"], linewidth=4, gid=label, solid_capstyle="butt", zorder=5)
         return draw(figure, f"{node} {series.name}: served by the world and held by the database", css)
 
     return _both(make)
@@ -159,8 +159,8 @@ def backlog(run: Run, node: Node) -> str:
         shown = thin(points, bucket)
         _shade(axes, run, node.name)
         times, values = [point.t_ms for point in shown], [point.value for point in shown]
-        axes.fill_between(times, values, color=COLOURS["data"], alpha=0.16, linewidth=0, clip_on=False)
-        _line(axes, shown, color=COLOURS["data"], linewidth=1.3)
+        axes.fill_between(times, values, color=COLOURS["world"], alpha=0.25, linewidth=0, clip_on=False)
+        _line(axes, shown, color=COLOURS["world"], linewidth=1.2)
         _limits(axes, values, 0.0)
         _time_axis(axes, run, width)
         _values(axes, 4, True)

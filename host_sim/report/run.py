@@ -285,6 +285,10 @@ def load(folder: Path) -> Run:
         start, end, seed = data["start_ms"], data["end_ms"], data["seed"]
     except KeyError as error:
         raise ReportError(f"{path}: {error} is missing") from error
+    names = {"", *(node.name for node in nodes)}
+    for fault in faults or []:
+        if fault.node not in names:
+            raise ReportError(f"{folder / 'faults.csv'}: no node {fault.node} in run.json")
     return Run(folder, start, end, seed, data.get("seconds"), data.get("faults"), nodes, faults, notes)
 
 

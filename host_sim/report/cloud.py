@@ -28,8 +28,8 @@ def fetch(folder: Path, nodes: Sequence[str]) -> None:
     wanted |= {folder / "nodes" / name / DATABASE: ["query", name] for name in nodes}
     missing = [(path, words) for path, words in wanted.items() if not path.exists()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda pair: _keep(*pair, folder / "cloud"), missing):
-            pass
+        for done in [pool.submit(_keep, path, words, folder / "cloud") for path, words in missing]:
+            done.result()
 
 
 def _keep(path: Path, words: list[str], data: Path) -> None:
