@@ -8,23 +8,23 @@ from pathlib import Path
 import click
 
 from host_sim.plan import ROOT
-from host_sim.report import ReportError, begin
+from host_sim.report import ReportError, make
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=ROOT / "build" / "sim")
-def main(folder: Path) -> None:
+@click.option("--wait", is_flag=True, hidden=True, help="ledger.json is there when standard input ends.")
+def main(folder: Path, wait: bool) -> None:
     """Make FOLDER/report.html (build/sim by default) from the files of a finished run. Exit status 2 where one of them
     is wrong."""
-    pending = begin(folder)
     try:
-        path = pending.finish()
+        made = make(folder.absolute(), sys.stdin.read if wait else lambda: None)
     except (ReportError, OSError) as error:
         click.echo(f"report: {error}", err=True)
         sys.exit(2)
-    for note in pending.notes:
+    for note in made.notes:
         click.echo(f"report: {note}", err=True)
-    click.echo(path)
+    click.echo(made.path)
 
 
 if __name__ == "__main__":

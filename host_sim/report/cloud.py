@@ -6,30 +6,41 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from host_sim.report.run import ReportError
-
-ARRIVALS = "arrivals.csv"
-DATABASE = "database.csv"
 
 _REPOSITORY = Path(__file__).parents[2]
 _TIMEOUT_S = 120
 
 
-def fetch(folder: Path, nodes: Sequence[str]) -> None:
+class Fetching:
     """Writes `arrivals.csv` (`cloud records`: every record as it was committed) and of every node
-    `nodes/NAME/database.csv` (`cloud query`: every reading) into the run's folder.
+    `nodes/NAME/database.csv` (`cloud query`: every reading) into the run's folder, while its block runs.
 
-    What is there already stays: a run begins with an empty folder. Raises ReportError with what the command said.
+    What is there already stays: a run begins with an empty folder. The end of the block waits for the answers, and
+    raises ReportError with what the command said where it failed.
     """
-    wanted = {folder / ARRIVALS: ["records"]}
-    wanted |= {folder / "nodes" / name / DATABASE: ["query", name] for name in nodes}
-    missing = [(path, words) for path, words in wanted.items() if not path.exists()]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in [pool.submit(_keep, path, words, folder / "cloud") for path, words in missing]:
-            done.result()
+
+    def __init__(self, folder: Path, nodes: Sequence[str]) -> None:
+        self._folder = folder
+        self._wanted = {folder / "arrivals.csv": ["records"]}
+        self._wanted |= {folder / "nodes" / name / "database.csv": ["query", name] for name in nodes}
+
+    def __enter__(self) -> Fetching:
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._answers: list[Future[None]] = [
+            self._pool.submit(_keep, path, words, self._folder / "cloud")
+            for path, words in self._wanted.items()
+            if not path.exists()
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        for answer in self._answers:
+            answer.result()
 
 
 def _keep(path: Path, words: list[str], data: Path) -> None:

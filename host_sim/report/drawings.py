@@ -1,29 +1,29 @@
-"""All drawings of a report, drawn in parallel: the drawing library is imported in the processes that draw."""
+"""All drawings of a report, drawn in parallel."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
 
+from host_sim.report import plots
 from host_sim.report.recovery import slowest
-from host_sim.report.run import Run, load
+from host_sim.report.run import Run
 
 NODES_DRAWN = 8
 """Beyond these the page would grow past what opens in a second; the tables have every node."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class NodeDrawings:
     """SVG of one node; `channels` by name, `wear` by ring (empty where the wear is unknown)."""
 
     backlog: str
     acknowledged: str
-    channels: dict[str, str]
-    wear: dict[str, str]
+    channels: dict[str, str] = field(default_factory=dict)
+    wear: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,38 +35,64 @@ class Drawings:
 
 
 def draw_all(run: Run) -> Drawings:
-    """Every drawing of the run, one node a task."""
-    names = [node.name for node in run.nodes[:NODES_DRAWN]]
-    # Not forked: whoever calls may have threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1), mp_context=context) as pool:
-        timeline = pool.submit(_timeline, run.folder)
-        nodes = dict(zip(names, pool.map(_node, [run.folder] * len(names), names), strict=True))
+    """Every drawing of the run, on all processors. No thread may be running: the processes that draw are forked, so
+    that they have the run and the drawing library, where the system can."""
+    how = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(how)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_take, initargs=(run,)) as pool:
+
+        def draw(what: Callable[..., str], *which: int | str) -> Future[str]:
+            return pool.submit(what, *which)
+
+        timeline = draw(_timeline)
+        pending = []
+        for number, node in enumerate(run.nodes[:NODES_DRAWN]):
+            rings = node.rings if node.wear is not None else ()
+            pending.append(
+                (
+                    node.name,
+                    draw(_backlog, number),
+                    draw(_acknowledged, number),
+                    {channel.name: draw(_channel, number, at) for at, channel in enumerate(node.channels)},
+                    {ring: draw(_wear, number, ring) for ring in rings},
+                )
+            )
+        nodes = {
+            name: NodeDrawings(
+                backlog.result(),
+                acknowledged.result(),
+                {channel: drawn.result() for channel, drawn in channels.items()},
+                {ring: drawn.result() for ring, drawn in wear.items()},
+            )
+            for name, backlog, acknowledged, channels, wear in pending
+        }
         return Drawings(timeline.result(), nodes)
 
 
-@cache
-def _load(folder: Path) -> Run:
-    return load(folder)
+_run: Run  # in a process that draws
 
 
-def _timeline(folder: Path) -> str:
-    from host_sim.report import plots
-
-    run = _load(folder)
-    faults = [(fault, slowest(fault, run.nodes)) for fault in run.faults or []]
-    return plots.timeline(run, faults) if faults else ""
+def _take(run: Run) -> None:
+    global _run
+    _run = run
 
 
-def _node(folder: Path, name: str) -> NodeDrawings:
-    from host_sim.report import plots
+def _timeline() -> str:
+    faults = [(fault, slowest(fault, _run.nodes)) for fault in _run.faults or []]
+    return plots.timeline(_run, faults) if faults else ""
 
-    run = _load(folder)
-    (node,) = (node for node in run.nodes if node.name == name)
-    rings = node.rings if node.wear is not None else ()
-    return NodeDrawings(
-        backlog=plots.backlog(run, node),
-        acknowledged=plots.acknowledged(run, node),
-        channels={channel.name: plots.channel(run, name, channel) for channel in node.channels},
-        wear={ring: plots.wear(name, ring, node.ring_erases(ring)) for ring in rings},
-    )
+
+def _backlog(node: int) -> str:
+    return plots.backlog(_run, _run.nodes[node])
+
+
+def _acknowledged(node: int) -> str:
+    return plots.acknowledged(_run, _run.nodes[node])
+
+
+def _channel(node: int, channel: int) -> str:
+    return plots.channel(_run, _run.nodes[node].name, _run.nodes[node].channels[channel])
+
+
+def _wear(node: int, ring: str) -> str:
+    return plots.wear(_run.nodes[node].name, ring, _run.nodes[node].ring_erases(ring))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,8 +16,8 @@ from click.testing import CliRunner
 
 from cloud import store, transaction
 from host_sim.report import __main__ as command
-from host_sim.report import begin, words
-from host_sim.report.cloud import fetch
+from host_sim.report import begin, make, words
+from host_sim.report.cloud import Fetching
 from host_sim.report.recovery import recovery, slowest
 from host_sim.report.run import KINDS, Fault, Point, ReportError, load
 from host_sim.report.thin import missing, segments, thin
@@ -67,9 +68,7 @@ class Page(HTMLParser):
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its report."""
     folder = kit.write_run(tmp_path_factory.mktemp("report"))
-    pending = begin(folder)
-    assert pending.finish() == folder / "report.html"
-    assert pending.notes == []
+    assert make(folder) == (folder / "report.html", [])
     return folder
 
 
@@ -137,7 +136,7 @@ def test_what_the_ledger_found_is_listed(tmp_path: Path) -> None:
     ledger["nodes"]["green-1"]["totals"].update(unexplained=1, balanced=False)
     ledger["nodes"]["green-1"]["faults"] = ["row 7 (value <b>12</b>) stands for nothing that was served"]
     (folder / "ledger.json").write_text(json.dumps(ledger))
-    text = begin(folder).finish().read_text(encoding="utf-8")
+    text = make(folder).path.read_text(encoding="utf-8")
     assert '<h1 class="bad">NOT BALANCED</h1>' in text
     assert "row 7 (value &lt;b&gt;12&lt;/b&gt;) stands for nothing that was served" in text
     rows = Page(text).tables[0][1:]
@@ -310,6 +309,29 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, spoil: str) -> None:
     assert not (folder / "report.html").exists()
 
 
+def test_the_ledger_may_come_last(tmp_path: Path) -> None:
+    """The report is begun without one, and the page has the figures of that which came."""
+    folder = kit.write_run(tmp_path)
+    ledger = (folder / "ledger.json").read_text()
+    (folder / "ledger.json").unlink()
+    with begin(folder) as pending:
+        (folder / "ledger.json").write_text(ledger.replace("1440", "1441"))
+        made = pending.finish()
+    assert made == (folder / "report.html", [])
+    assert "1\u202f441" in made.path.read_text(encoding="utf-8")
+
+
+def test_a_report_begun_in_vain(tmp_path: Path) -> None:
+    """It says why it failed, or is gone with its block."""
+    folder = kit.write_run(tmp_path)
+    (folder / "ledger.json").unlink()
+    with begin(folder) as pending, pytest.raises(ReportError, match="^/.*ledger.json: No such file or directory$"):
+        pending.finish()
+    with begin(folder) as pending:
+        process = pending._process
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_what_the_cloud_holds_is_kept_as_files(tmp_path: Path) -> None:
     """By its public command; what is there already stays."""
     keys = cloudkit.NodeKeys(bytes(range(32)), "acme", "n1")
@@ -321,15 +343,17 @@ def test_what_the_cloud_holds_is_kept_as_files(tmp_path: Path) -> None:
     transaction.take(store.connect(data), [transaction.Arrival("acme", "n1", "t", sent, 1_780_000_000_000)])
     home = tmp_path / "nodes" / "n1"
     home.mkdir(parents=True)
-    fetch(tmp_path, ["n1"])
+    with Fetching(tmp_path, ["n1"]):
+        pass
     assert (tmp_path / "arrivals.csv").read_text().splitlines()[1].startswith("1780000000000,n1,2,5,1,1,")
     assert (home / "database.csv").read_text().splitlines()[1] == "2026-05-03T19:33:20Z,air.temperature,21.50,degC,2"
     (tmp_path / "arrivals.csv").write_text("kept")
-    fetch(tmp_path, ["n1"])
+    with Fetching(tmp_path, ["n1"]):
+        pass
     assert (tmp_path / "arrivals.csv").read_text() == "kept"
     (home.parent / "n2").mkdir()
-    with pytest.raises(ReportError, match="known: n1"):
-        fetch(tmp_path, ["n2"])
+    with pytest.raises(ReportError, match="known: n1"), Fetching(tmp_path, ["n2"]):
+        pass
     assert [path.name for path in (home.parent / "n2").iterdir()] == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import reportkit as kit
 
-from host_sim.report import begin
+from host_sim.report import make
 from tools.chromium import Chromium, ChromiumError
 
 pytestmark = pytest.mark.needs("chromium")
@@ -20,7 +20,7 @@ SHOWN = "[...document.querySelectorAll('svg')].filter(each => each.checkVisibili
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return begin(kit.write_run(tmp_path_factory.mktemp("report"))).finish()
+    return make(kit.write_run(tmp_path_factory.mktemp("report"))).path
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
