@@ -7,7 +7,7 @@ READY  := .venv/stamp
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help sim test lint coverage bench build docs clean
+.PHONY: help sim report pictures test lint coverage bench build docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ $(READY): pyproject.toml constraints.txt tools/setup_env.py
 sim: $(READY) ## simulate nodes against the real cloud end: NODE=nodes/greenhouse.toml NODES=2 DAYS=2 SEED=1 KILLS=0
 	$(PY) -m host_sim run $(if $(NODE),--node $(NODE)) $(if $(NODES),--nodes $(NODES)) \
 		$(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
+
+report: $(READY) ## make build/sim/report.html anew from the files of the last run
+	$(PY) -m host_sim.report
+
+pictures: $(READY) ## make docs/pictures anew: a report in both themes, the live view; needs chromium
+	$(PY) -m tools.pictures
 
 test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest $(ARGS)

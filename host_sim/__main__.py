@@ -2,10 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
-from host_sim import ledger, view
+from host_sim import ledger, report, view
 from host_sim.node import SimulationError
 from host_sim.options import takes_plan
 from host_sim.plan import START_MS, Plan
@@ -31,10 +32,9 @@ def run(plan: Plan, as_json: bool, plain: bool) -> None:
             simulation = Run(plan, shown.update)
             shown.start(plan)
             simulation.execute()
-            book = ledger.compute(plan.folder)
-            (plan.folder / "ledger.json").write_text(json.dumps(book.to_json(), indent=2) + "\n")
+            book, page = _settle(plan.folder)
             shown.finish(book)
-        _say_more(simulation, book, as_json)
+        _say_more(simulation, book, page, as_json)
     except BrokenPipeError:
         raise  # nobody reads any longer; click ends without a word
     except (SimulationError, BuildError, OSError) as error:
@@ -46,7 +46,18 @@ def run(plan: Plan, as_json: bool, plain: bool) -> None:
     sys.exit(0 if book.balanced else 1)
 
 
-def _say_more(simulation: Run, book: ledger.Ledger, as_json: bool) -> None:
+def _settle(folder: Path) -> tuple[ledger.Ledger, str]:
+    """The ledger, and where the report is, or why there is none. They are made at the same time."""
+    with report.begin(folder) as pending:
+        book = ledger.compute(folder)
+        (folder / "ledger.json").write_text(json.dumps(book.to_json(), indent=2) + "\n")
+        try:
+            return book, str(pending.finish().path)
+        except report.ReportError as error:
+            return book, f"none: {error}"
+
+
+def _say_more(simulation: Run, book: ledger.Ledger, page: str, as_json: bool) -> None:
     """What struck and what the ledger found, and, for a person, what to look at next."""
     if simulation.faults:
         counts = ", ".join(f"{kind} {count}" for kind, count in sorted(simulation.log.counts().items()))
@@ -57,8 +68,9 @@ def _say_more(simulation: Run, book: ledger.Ledger, as_json: bool) -> None:
         for fault in node.faults[:_FAULTS_SHOWN]:
             click.echo(f"{node.name}: {fault}", err=True)
     if not as_json:
-        where = simulation.plan.folder / "ledger.json"
-        click.echo(f"{simulation.seconds:.1f} s; ledger in {where}; one day's temperatures:")
+        click.echo(f"{simulation.seconds:.1f} s; ledger in {simulation.plan.folder / 'ledger.json'}")
+        click.echo(f"report: {page}")
+        click.echo("one day's temperatures:")
         click.echo(f"  .venv/bin/{simulation.example_query()}")
 
 

@@ -29,14 +29,19 @@ class Chromium:
     """
 
     def __init__(self) -> None:
-        program = next(filter(None, map(shutil.which, _NAMES)), None)
-        if program is None:
-            raise ChromiumError("Chromium is not installed (Debian: apt install chromium)")
-        self._program = program
+        self._program = self.find()
         self.errors: list[str] = []
         self._number = 0
         self._buffer = b""
         self._loaded = False
+
+    @staticmethod
+    def find() -> str:
+        """Where the program is. Raises ChromiumError with what to install."""
+        program = next(filter(None, map(shutil.which, _NAMES)), None)
+        if program is None:
+            raise ChromiumError("Chromium is not installed (Debian: apt install chromium)")
+        return program
 
     def __enter__(self) -> Chromium:
         # Chromium may still be writing when it is told to end.

@@ -46,10 +46,11 @@ def _axes(width: int, height: int, left: int = 46, bottom: int = 20, top: int = 
 
 
 def _time_axis(axes: Axes, run: Run, width: int) -> None:
-    """UTC along the bottom, a label every 90 pixels at most; midnight by its date."""
+    """UTC along the bottom, a label every 60 pixels at most; midnight by its date."""
     span = run.end_ms - run.start_ms
-    step = next((step for step in _STEPS if span / step <= width / 84), _STEPS[-1])
-    first = -(-run.start_ms // step) * step
+    step = next((step for step in _STEPS if span / step <= width / 62), _STEPS[-1])
+    whole = min(step, 24 * _HOUR)  # longer steps count from the first midnight
+    first = -(-run.start_ms // whole) * whole
     ticks = range(first, run.end_ms + 1, step)
     axes.set_xlim(run.start_ms, run.end_ms)
     axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
@@ -159,8 +160,9 @@ def backlog(run: Run, node: Node) -> str:
         shown = thin(points, bucket)
         _shade(axes, run, node.name)
         times, values = [point.t_ms for point in shown], [point.value for point in shown]
-        axes.fill_between(times, values, color=COLOURS["world"], alpha=0.25, linewidth=0, clip_on=False)
-        _line(axes, shown, color=COLOURS["world"], linewidth=1.2)
+        area = [times[0], *times, times[-1]], [0, *values, 0]
+        axes.fill(*area, color=COLOURS["world"], alpha=0.3, linewidth=0, clip_on=False)
+        _line(axes, shown, color=COLOURS["world"], linewidth=1.5)
         _limits(axes, values, 0.0)
         _time_axis(axes, run, width)
         _values(axes, 4, True)

@@ -117,6 +117,7 @@ def test_a_page_is_self_contained_and_small(run: Path) -> None:
     assert not re.search(r"https?:|url\(|@import|//[a-z]", text)
     assert len(text) < 400_000
     assert not re.search(r"NaN|None|nan ", text)
+    assert "<use" not in text  # what it names has lost its id
 
 
 def test_headline(run: Path) -> None:
