@@ -7,7 +7,7 @@ READY  := .venv/stamp
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help sim report pictures test lint coverage bench build docs clean
+.PHONY: help sim faults proof sweep report pictures test lint coverage bench build docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,9 +15,20 @@ help: ## list these targets
 $(READY): pyproject.toml constraints.txt tools/setup_env.py
 	@$(PYTHON) tools/setup_env.py
 
-sim: $(READY) ## simulate nodes against the real cloud end: NODE=nodes/greenhouse.toml NODES=2 DAYS=2 SEED=1 KILLS=0
-	$(PY) -m host_sim run $(if $(NODE),--node $(NODE)) $(if $(NODES),--nodes $(NODES)) \
-		$(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
+SIM = $(if $(NODE),--node $(NODE)) $(if $(NODES),--nodes $(NODES)) $(if $(DAYS),--days $(DAYS)) \
+	$(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(KILLS),--kills $(KILLS))
+
+sim: $(READY) ## simulate nodes against the real cloud end: NODE=nodes/greenhouse.toml NODES=2 DAYS=2 SEED=1 FAULTS=default
+	$(PY) -m host_sim run $(SIM)
+
+faults: $(READY) ## print what would go wrong in such a run, and when: FAULTS=none|default|all|proof|file.toml
+	$(PY) -m host_sim faults $(SIM)
+
+proof: $(READY) ## four nodes, seven days, every fault on each node, two days without a network
+	$(PY) -m host_sim run --nodes 4 --days 7 --faults proof --folder build/proof $(if $(SEED),--seed $(SEED))
+
+sweep: $(READY) ## every fault under many seeds, a ledger each: SEEDS=20
+	$(PY) -m host_sim sweep $(if $(SEEDS),--seeds $(SEEDS))
 
 report: $(READY) ## make build/sim/report.html anew from the files of the last run
 	$(PY) -m host_sim.report

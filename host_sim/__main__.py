@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from host_sim import ledger, report, view
+from host_sim import ledger, report, sweep, view
 from host_sim.node import SimulationError
 from host_sim.options import takes_plan
 from host_sim.plan import START_MS, Plan
@@ -80,6 +80,20 @@ def faults(plan: Plan) -> None:
     """Print what would strike in a run, and when; run nothing."""
     for fault in plan.drawn_faults():
         click.echo(fault.line(START_MS))
+
+
+@main.command("sweep")
+@click.option("--seeds", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, from 1 on.")
+@click.option("--days", type=click.FloatRange(0.01, 366), default=2.0, show_default=True, help="Of each run.")
+@click.option("--faults", "fault_set", default="all", show_default=True, help="As of `run`.")
+def sweep_seeds(seeds: int, days: float, fault_set: str) -> None:
+    """Run under one seed after another, and print each one's ledger. Exit status 1 if any does not balance."""
+    failed = 0
+    for line, balanced in sweep.runs(seeds, days, fault_set):
+        click.echo(line)
+        failed += not balanced
+    click.echo(f"{seeds - failed} of {seeds} balanced")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
