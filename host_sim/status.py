@@ -47,7 +47,7 @@ class NodeStatus:
 
     @property
     def stored(self) -> int:
-        """Readings that are still with the node alone."""
+        """Readings that are still with the node alone, and the few it was served but lost before they were recorded."""
         return max(0, self.taken - self.acknowledged)
 
 

@@ -51,7 +51,7 @@ def status(share: float = 0.25, strikes: int = 0, *nodes: NodeStatus, real_s: fl
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     files = [nodefile.load(ROOT / "nodes" / f"{name}.toml") for name in ("greenhouse", "cellar")]
-    return Plan(members(files, 2), days=2.0, seed=7)
+    return Plan(members(files, 2), days=2.0, seed=7, faults="all")
 
 
 def drawn(shown: Status, width: int = 80, height: int = 30) -> list[str]:
@@ -144,7 +144,7 @@ def test_lines_for_a_log(plan):
     shown.update(status(1.0, 2))
     shown.finish(BOOK)
     lines = progress.getvalue().splitlines()
-    assert lines[0] == "sim: 2 days, seed 7: greenhouse-1 (esp32), cellar-1 (pico_w)"
+    assert lines[0] == "sim: 2 days, seed 7, faults all: greenhouse-1 (esp32), cellar-1 (pico_w)"
     shares = [line.split()[1] for line in lines if "%" in line]
     assert shares == [f"{5 * step}%" for step in range(1, 21)]
     assert lines[9:11] == [f"sim:  1 Jun 0{hour}:00:00  power cut  greenhouse-1  cut {hour}" for hour in (0, 1)]
@@ -168,7 +168,8 @@ def test_an_object_per_event(plan):
     ]  # fmt: skip
     started, first, _, strike = events[:4]
     assert started["nodes"] == [{"name": "greenhouse-1", "board": "esp32"}, {"name": "cellar-1", "board": "pico_w"}]
-    assert started["seed"] == 7 and started["end_ms"] - started["start_ms"] == 2 * 86_400_000
+    assert (started["seed"], started["faults"]) == (7, "all")
+    assert started["end_ms"] - started["start_ms"] == 2 * 86_400_000
     assert first["nodes"][0] == {
         "name": "greenhouse-1", "board": "esp32", "at_ms": NOON + 60_000, "state": "sending", "taken": 12345,
         "acknowledged": 12000, "stored": 345, "missed": 12, "alerts": 3, "faults": ["wifi_out"],
@@ -203,6 +204,7 @@ class Started:
 
     def __init__(self, folder: Path, *options: str, terminal: bool = False) -> None:
         command = [sys.executable, "-m", "host_sim", "run", "--folder", str(folder), "--nodes", "1", "--days", "0.06"]
+        command += ["--faults", "none"]
         self._master, slave = pty.openpty() if terminal else (-1, -1)
         self.process = subprocess.Popen(
             [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=slave if terminal else subprocess.PIPE,
