@@ -77,11 +77,11 @@ class Watcher:
 
 def _simulate(folder: Path) -> str:
     """Runs the example fleet with the default faults into `folder`, with its ledger; returns the live view as SVG."""
-    from host_sim.view import live  # pyright: ignore[reportMissingImports]
+    from host_sim.view import live
 
     watcher = Watcher()
     fleet = members([nodefile.load(ROOT / path) for path in _EXAMPLES], NODES)
-    plan = Plan(fleet, DAYS, SEED, faults="default", folder=folder)  # pyright: ignore[reportCallIssue]
+    plan = Plan(fleet, DAYS, SEED, faults="default", folder=folder)
     Run(plan, watcher).execute()
     (folder / "ledger.json").write_text(json.dumps(ledger.compute(folder).to_json()))
     return live.export_svg(watcher.status)

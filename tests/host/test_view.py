@@ -56,9 +56,9 @@ def plan() -> Plan:
 
 def drawn(shown: Status, width: int = 80, height: int = 30) -> list[str]:
     """The lines of the live view, without colours and blanks at their ends."""
-    console = Console(width=width, file=io.StringIO())
-    console.print(live.screen(shown, "simulating", width, height))
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+    text = io.StringIO()
+    Console(width=width, file=text).print(live.screen(shown, "simulating", width, height))
+    return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
 def test_times_are_written_for_people():
@@ -97,9 +97,10 @@ def test_a_word_tells_the_state_where_there_is_no_colour(monkeypatch):
     colours = {}
     for name in ("", "1"):
         monkeypatch.setenv("NO_COLOR", name)
-        console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=80)
+        written = io.StringIO()
+        console = Console(file=written, force_terminal=True, color_system="truecolor", width=80)
         console.print(live.screen(status(), "simulating", 80))
-        text = console.file.getvalue()
+        text = written.getvalue()
         assert "sending" in text and "asleep" in text
         colours[name] = re.findall(r"\x1b\[(?:\d+;)*(?:3\d|9\d)m", text)
     assert colours[""] and not colours["1"]
