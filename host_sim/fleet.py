@@ -33,7 +33,7 @@ class Fleet:
         self._line_path = folder / "line"
 
     async def __aenter__(self) -> "Fleet":
-        self._nursery = Nursery()
+        self._nursery = Nursery(self.heap_kb)
         self._line_path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Line(self._said_hello), str(self._line_path))
@@ -82,8 +82,8 @@ class Fleet:
                 node.look()
 
     async def _fork(self, node: Node) -> int:
-        argv = ["micropython", "-X", f"heapsize={self.heap_kb}K", "-m", "bootstrap", node.name, str(self._line_path)]
-        argv += [str(self.clock.path), str(node.folder / "flash.bin"), *map(str, node.code)]
+        argv = [node.name, str(self._line_path), str(self.clock.path), str(node.folder / "flash.bin")]
+        argv += map(str, node.code)
         return await self._nursery.fork(argv, self._module_path(node.name), node.console)
 
     def _said_hello(self, line: Line, name: str) -> None:

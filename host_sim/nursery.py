@@ -1,4 +1,4 @@
-"""Where VMs come from: the supervisor's side of the zygote."""
+"""Where VMs come from: the supervisor's side of the zygotes."""
 
 import asyncio
 import contextlib
@@ -12,13 +12,38 @@ from pathlib import Path
 
 
 class Nursery:
-    """Starts the zygote (`zygote.py`) and has it fork VMs; ends it with everything it forked."""
+    """A zygote (`zygote.py`) for each module path, started when the first VM of that path is wanted; ends them with
+    everything they forked. `heap_kb`: of every VM, KiB.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, heap_kb: int) -> None:
+        self._heap_kb = heap_kb
+        self._zygotes: dict[str, _Zygote] = {}
+
+    async def fork(self, argv: list[str], path: str, log: Path) -> int:
+        """A new VM with the module path `path`; stdout and stderr are appended to `log`. Returns its pid."""
+        if path not in self._zygotes:
+            self._zygotes[path] = _Zygote(self._heap_kb, path)
+        pid = await self._zygotes[path].fork(json.dumps({"argv": argv, "log": str(log)}).encode())
+        if not pid:
+            raise OSError(f"the process that forks VMs has died; {log} may say why")
+        return pid
+
+    def close(self) -> None:
+        """A zygote ends when its peer is gone."""
+        for zygote in self._zygotes.values():
+            zygote.close()
+
+
+class _Zygote:
+    """One zygote's process, and the socket by which it is asked."""
+
+    def __init__(self, heap_kb: int, path: str) -> None:
         self._one_at_a_time = asyncio.Lock()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("zygote.py")), str(theirs.fileno())],
+        script = Path(__file__).with_name("zygote.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(script), str(theirs.fileno()), str(heap_kb), path],
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
@@ -26,25 +51,23 @@ class Nursery:
         ours.setblocking(False)
         self._peer = ours
 
-    async def fork(self, argv: list[str], path: str, log: Path) -> int:
-        """A new VM with the module path `path`; stdout and stderr are appended to `log`. Returns its pid."""
-        request = {"argv": argv, "path": path, "log": str(log)}
+    async def fork(self, request: bytes) -> int:
+        """The child's pid; 0 if the zygote has died."""
         loop = asyncio.get_running_loop()
         async with self._one_at_a_time:
-            await loop.sock_sendall(self._peer, json.dumps(request).encode())
-            pid = await loop.sock_recv(self._peer, 64)
-        if not pid:
-            raise OSError(f"the process that forks VMs has died; {log} may say why")
-        return int(pid)
+            try:
+                await loop.sock_sendall(self._peer, request)
+                return int(await loop.sock_recv(self._peer, 64) or 0)
+            except ConnectionError:
+                return 0
 
     def close(self) -> None:
-        """The zygote ends when its peer is gone."""
         self._peer.close()
         try:
-            self._zygote.wait(2)
+            self._process.wait(2)
         except subprocess.TimeoutExpired:
-            self._zygote.kill()
-            self._zygote.wait()
+            self._process.kill()
+            self._process.wait()
 
 
 def kill(pid: int) -> None:

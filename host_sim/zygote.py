@@ -1,56 +1,90 @@
-"""Starts MicroPython VMs fast: a single-threaded process that has the VM loaded and forks one per request.
+"""Starts MicroPython VMs fast: a single-threaded process whose own VM has loaded what a chip has built in, forked once
+per boot.
 
-Run as a script with one end of a `SOCK_SEQPACKET` pair as its argument. A request is JSON `{"argv": [...], "path":
-MICROPYPATH, "log": file that stdout and stderr are appended to}`; the answer is the child's pid as text. It imports
-nothing but the VM and ends when its peer closes: forking a process with threads is an accident waiting to happen.
+Run as a script: one end of a `SOCK_SEQPACKET` pair, the heap in KiB, MICROPYPATH. `bootstrap.py` runs in its VM and
+calls `wait` where the boots part; each request, JSON `{"argv": [...], "log": file that stdout and stderr are appended
+to}`, makes a child that returns from there, and is answered with the child's pid as text. It ends when its peer
+closes. It imports next to nothing: forking a process with threads is an accident waiting to happen.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
 import socket
 import sys
+import traceback
 
 from micropython_run import run_main
 
+ARGV = "FIELDNODE_ARGV"  # a child's, for its VM: JSON
 
-def child(request: dict) -> None:
-    """Becomes the VM; never returns."""
+
+class Zygote:
+    """`peer` asks for VMs."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self._peer = peer
+        self._children: list[int] = []
+        # A C function without arguments that returns an mp_obj_t; bootstrap.py calls it by its address.
+        self._wait = ctypes.CFUNCTYPE(ctypes.c_size_t)(self.wait)
+        self.address = ctypes.cast(self._wait, ctypes.c_void_p).value
+
+    def wait(self) -> int:
+        """Returns in a child, with an mp_obj_t of no meaning. In the zygote itself it forks until the peer closes."""
+        try:
+            _become(json.loads(self._fork()))
+            return 1
+        except BaseException:  # nothing may pass through the VM's C code
+            traceback.print_exc()
+            os._exit(1)
+
+    def _fork(self) -> bytes:
+        """Returns in a child, with its request."""
+        with contextlib.suppress(ConnectionError):
+            while request := self._peer.recv(65536):
+                pid = os.fork()
+                if pid == 0:
+                    self._peer.close()
+                    return request
+                self._children.append(pid)
+                del self._children[:-64]  # a handful runs at a time; the older ones are long gone
+                self._peer.send(str(pid).encode())
+        self._end()
+        os._exit(0)
+
+    def _end(self) -> None:
+        """Ends whatever still runs."""
+        for pid in self._children:
+            try:
+                if os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe"):
+                    os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+
+
+def _become(request: dict) -> None:
+    """This process is the VM of one boot now."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.environ["MICROPYPATH"] = request["path"]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.close(log)
+    os.environ[ARGV] = json.dumps(request["argv"])
+
+
+def main(peer: str, heap_kb: str, path: str) -> None:
+    """Never returns."""
+    os.environ["MICROPYPATH"] = path
+    zygote = Zygote(socket.socket(fileno=int(peer)))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     status = 1
     try:
-        status = run_main(request["argv"])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        status = run_main(["micropython", "-X", f"heapsize={heap_kb}K", "-m", "bootstrap", str(zygote.address)])
     finally:
         os._exit(status or 0)
 
 
-def serve(peer: socket.socket) -> None:
-    """Forks until the peer closes, then ends whatever still runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
-    children: list[int] = []
-    while True:
-        data = peer.recv(65536)
-        if not data:
-            break
-        pid = os.fork()
-        if pid == 0:
-            peer.close()
-            child(json.loads(data))
-        children.append(pid)
-        del children[:-64]  # a handful runs at a time; the older ones are long gone
-        peer.send(str(pid).encode())
-    for pid in children:
-        try:
-            if os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe"):
-                os.kill(pid, signal.SIGKILL)
-        except OSError:
-            pass
-
-
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    main(*sys.argv[1:])

@@ -1,9 +1,9 @@
-"""Starts a VM as the ROM and `_boot.py` start a board: argv = node, line, clock file, flash image, folder of
-boot.py and main.py.
+"""Starts a VM as the ROM and `_boot.py` start a board.
 
-What a chip has built in is imported first; then the VM says hello and waits for its boot to begin, for which the
-supervisor keeps it ready. main.py returning or raising leaves a real board at its REPL; here the supervisor is told,
-and ends the VM.
+What a chip has built in is imported first, once, in the zygote; there `_host.wait()` waits, and returns in every VM
+that is forked for a boot, whose `sys.argv` is: node, line, clock file, flash image, folder of boot.py and main.py.
+The VM says hello and waits for its boot to begin, for which the supervisor keeps it ready. main.py returning or
+raising leaves a real board at its REPL; here the supervisor is told, and ends the VM.
 """
 
 import sys
@@ -21,6 +21,7 @@ sys.modules["_boot"] = _Boot
 
 import _chip  # noqa: E402
 import _family  # noqa: E402
+import _host  # noqa: E402
 import _tasks  # noqa: E402
 
 sys.modules["_asyncio"] = _tasks
@@ -33,7 +34,19 @@ import time  # noqa: E402
 import _filesystem  # noqa: E402
 import machine  # noqa: E402, F401
 
-node, line, socket._CLOCK, image, folder = sys.argv[1:6]
+# The VM looks through the whole path at every import of these, lest a file override them; a board's path is short.
+for name in ("array", "binascii", "errno", "hashlib", "io", "json", "random", "struct"):
+    sys.modules[name] = __import__(name)
+# What is left to import is mostly the node's own, so its folders come first, the chip's after them.
+sys.path.pop()
+sys.path.reverse()
+sys.path.append(".frozen")
+
+_host.wait(int(sys.argv[1]))
+sys.argv[:] = _host.argv()
+del sys.modules["_host"], _host
+
+node, line, socket._CLOCK, image, folder = sys.argv[:5]
 hello = _chip.connect(line, node, image)
 _, ticks, rtc, boots, _Boot.cause = ustruct.unpack_from("<QIqIB", hello, 0)
 _Boot.unique_id = hello[26 : 26 + hello[25]]
