@@ -23,4 +23,6 @@ class Scratch:
         """Keeps 28 bytes. A reset on the way leaves some words old: the content must carry its own CRC."""
         words = struct.unpack("<7I", data)
         for i in range(len(_REGISTERS)):
-            mem32[self._first + 4 * _REGISTERS[i]] = words[i]
+            register = self._first + 4 * _REGISTERS[i]
+            if mem32[register] != words[i]:
+                mem32[register] = words[i]
