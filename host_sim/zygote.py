@@ -1,31 +1,29 @@
 """Starts MicroPython VMs fast: a single-threaded process whose own VM has loaded what a chip has built in, forked once
 per boot.
 
-Run as a script: one end of a `SOCK_SEQPACKET` pair, the heap in KiB, MICROPYPATH. `bootstrap.py` runs in its VM and
-calls `wait` where the boots part; each request, JSON `{"argv": [...], "log": file that stdout and stderr are appended
-to}`, makes a child that returns from there, and is answered with the child's pid as text. It ends when its peer
-closes. It imports next to nothing: forking a process with threads is an accident waiting to happen.
+Run as a script, with `-I -S`: one end of a `SOCK_SEQPACKET` pair, the folder of the VM's module, the heap in KiB,
+MICROPYPATH. `bootstrap.py` runs in its VM and calls `wait` where the boots part; each request, the lines log, argv..,
+makes a child that returns from there with stdout and stderr appended to `log` and its argv in the environment, and is
+answered with the child's pid as text. It ends when its peer closes.
+
+Every page that parent or child writes after a fork is copied, so it imports next to nothing and lets the parent do
+what can be done once.
 """
 
-import contextlib
 import ctypes
-import json
 import os
 import signal
-import socket
 import sys
-import traceback
 
-from micropython_run import run_main
-
-ARGV = "FIELDNODE_ARGV"  # a child's, for its VM: JSON
+ARGV = "FIELDNODE_ARGV"
 
 
 class Zygote:
-    """`peer` asks for VMs."""
+    """`peer`: descriptor of the socket that asks for VMs."""
 
-    def __init__(self, peer: socket.socket) -> None:
+    def __init__(self, peer: int) -> None:
         self._peer = peer
+        self._logs: dict[str, int] = {}
         self._children: list[int] = []
         # A C function without arguments that returns an mp_obj_t; bootstrap.py calls it by its address.
         self._wait = ctypes.CFUNCTYPE(ctypes.c_size_t)(self.wait)
@@ -34,25 +32,41 @@ class Zygote:
     def wait(self) -> int:
         """Returns in a child, with an mp_obj_t of no meaning. In the zygote itself it forks until the peer closes."""
         try:
-            _become(json.loads(self._fork()))
+            self._fork()
             return 1
-        except BaseException:  # nothing may pass through the VM's C code
-            traceback.print_exc()
+        except BaseException as error:  # nothing may pass through the VM's C code
+            sys.excepthook(type(error), error, error.__traceback__)
             os._exit(1)
 
-    def _fork(self) -> bytes:
-        """Returns in a child, with its request."""
-        with contextlib.suppress(ConnectionError):
-            while request := self._peer.recv(65536):
-                pid = os.fork()
-                if pid == 0:
-                    self._peer.close()
-                    return request
-                self._children.append(pid)
-                del self._children[:-64]  # a handful runs at a time; the older ones are long gone
-                self._peer.send(str(pid).encode())
+    def _fork(self) -> None:
+        """Returns in a child, which is the VM of one boot then."""
+        answer = b""
+        while request := self._next(answer):
+            log, _, argv = request.decode().partition("\n")
+            if log not in self._logs:
+                self._logs[log] = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            output = self._logs[log]
+            pid = os.fork()
+            if pid == 0:
+                os.close(self._peer)
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                os.putenv(ARGV, argv)
+                return
+            self._children.append(pid)
+            del self._children[:-64]  # a handful runs at a time; the older ones are long gone
+            answer = b"%d" % pid
         self._end()
         os._exit(0)
+
+    def _next(self, answer: bytes) -> bytes:
+        """Answers the last request, if there was one, and waits for the next; empty when the peer has gone."""
+        try:
+            if answer:
+                os.write(self._peer, answer)
+            return os.read(self._peer, 65536)
+        except ConnectionError:
+            return b""
 
     def _end(self) -> None:
         """Ends whatever still runs."""
@@ -64,23 +78,17 @@ class Zygote:
                 pass
 
 
-def _become(request: dict) -> None:
-    """This process is the VM of one boot now."""
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    os.environ[ARGV] = json.dumps(request["argv"])
-
-
-def main(peer: str, heap_kb: str, path: str) -> None:
+def main(peer: str, folder: str, heap_kb: str, path: str) -> None:
     """Never returns."""
-    os.environ["MICROPYPATH"] = path
-    zygote = Zygote(socket.socket(fileno=int(peer)))
+    sys.path.append(folder)
+    from micropython_run import run_main
+
+    os.putenv("MICROPYPATH", path)
+    zygote = Zygote(int(peer))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = run_main(["micropython", "-X", f"heapsize={heap_kb}K", "-m", "bootstrap", str(zygote.address)])
     finally:
         os._exit(status or 0)

@@ -3,7 +3,6 @@
 import gc
 
 import uctypes
-import ujson
 import uos
 import ustruct
 
@@ -26,4 +25,4 @@ def wait(address):
 
 def argv():
     """What this boot was asked for with."""
-    return ujson.loads(uos.getenv("FIELDNODE_ARGV"))
+    return uos.getenv("FIELDNODE_ARGV").split("\n")
