@@ -9,7 +9,7 @@ from host_sim.clock import SimClock
 from host_sim.conductor import Conductor
 from host_sim.faults.supply import Supply
 from host_sim.hardware.chip import Chip
-from host_sim.line import Line
+from host_sim.line import Line, Listener
 from host_sim.node import Node
 from host_sim.nursery import Nursery
 from host_sim.proxy import Proxy
@@ -35,8 +35,7 @@ class Fleet:
     async def __aenter__(self) -> "Fleet":
         self._nursery = Nursery(self.heap_kb)
         self._line_path.unlink(missing_ok=True)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: Line(self._said_hello), str(self._line_path))
+        self._listener = Listener(self._line_path, self._said_hello)
         self._watching = asyncio.ensure_future(self._watch())
         return self
 
@@ -44,7 +43,7 @@ class Fleet:
         self._watching.cancel()
         for node in self.nodes.values():
             await node.end()
-        self._server.close()
+        self._listener.close()
         self._nursery.close()
         self._line_path.unlink(missing_ok=True)
 
