@@ -9,7 +9,6 @@ import sys
 from . import settings, slots
 from .alarms import Alarms
 from .bootlog import BootLog
-from .modules import forget
 from .retained import Retained
 from .sampler import Sampler
 from .store import Store
@@ -200,6 +199,8 @@ class Node:
             fresh_from = self.store.frames.range()[2]
             self._framer().run()
             # A TLS session needs the memory more.
+            from .modules import forget
+
             forget("node.framing")
             forget("codec")
             gc.threshold(_GARBAGE)

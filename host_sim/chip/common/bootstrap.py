@@ -6,6 +6,7 @@ The VM says hello and waits for its boot to begin, for which the supervisor keep
 raising leaves a real board at its REPL; here the supervisor is told, and ends the VM.
 """
 
+import gc
 import sys
 
 import ustruct
@@ -42,6 +43,7 @@ sys.path.pop()
 sys.path.reverse()
 sys.path.append(".frozen")
 
+gc.collect()  # what is built in leaves no garbage on a board
 _host.wait(int(sys.argv[1]))
 sys.argv[:] = _host.argv()
 del sys.modules["_host"], _host
