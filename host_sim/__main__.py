@@ -3,20 +3,39 @@
 import json
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-import click
 
-from host_sim import ledger, report, sweep, view
-from host_sim.node import SimulationError
-from host_sim.options import takes_plan
-from host_sim.plan import START_MS, Plan
-from host_sim.run import Run
-from tools.build import BuildError
+def _stopped() -> NoReturn:
+    """Ctrl-C, at whatever time."""
+    sys.stderr.write("sim: stopped\n")
+    sys.exit(130)
+
+
+try:
+    import click
+
+    from host_sim import ledger, report, sweep, view
+    from host_sim.node import SimulationError
+    from host_sim.options import takes_plan
+    from host_sim.plan import START_MS, Plan
+    from host_sim.run import Run
+    from tools.build import BuildError
+except KeyboardInterrupt:  # reading all of this takes a third of a second
+    _stopped()
 
 _FAULTS_SHOWN = 10
 
 
-@click.group()
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _stopped()
+
+
+@click.group(cls=_Group)
 def main() -> None:
     """The host simulation: the files that go to a board, run against the real broker and cloud end."""
 
@@ -40,9 +59,6 @@ def run(plan: Plan, as_json: bool, plain: bool) -> None:
     except (SimulationError, BuildError, OSError) as error:
         click.echo(f"sim: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        click.echo("sim: stopped", err=True)
-        sys.exit(130)
     sys.exit(0 if book.balanced else 1)
 
 

@@ -1,14 +1,17 @@
 """What a run says of itself: counted from outside, and ended with whatever was started for it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from cloudkit import NodeKeys
 from simkit import Bench
 
-from cloud import store
+from cloud import store, transaction
 from host_sim.boot import Boot, State
 from host_sim.commits import Commits
 from host_sim.plan import DAY_MS, START_MS, Plan, members
@@ -146,42 +149,72 @@ def test_faults_strike_show_and_pass(watched):
     )
 
 
-def test_the_command_that_tells_of_commits_ends_with_the_run(tmp_path):
-    """At a word, with what was said last; and at the second asking nothing happens."""
-    store.connect(tmp_path, create=True).close()
+class Telling:
+    """A database with a node, and the command that tells of its commits, once it has told of the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys = NodeKeys(bytes(32), "acme", "n1")
+        self.folder = folder
+        self.told: list[str] = []
+        self.lost: list[str] = []
+        self.commits = Commits(
+            folder, folder / "tail.log", lambda commit: self.told.append(commit["kind"]), self.lost.append
+        )
+        db = store.connect(folder, create=True)
+        store.add_node(db, "n1", "acme", self.keys.key, [])
+        db.close()
+
+    def birth(self, contact: int) -> None:
+        """Commits one."""
+        db = store.connect(self.folder)
+        birth = self.keys.birth(1, contact, [(1, 1, 1), (2, 1, 1)])
+        transaction.take(db, [transaction.Arrival("acme", "n1", "s", birth, START_MS)])
+        db.close()
+
+    async def begin(self) -> int:
+        """Returns its pid."""
+        self.birth(1)
+        await self.commits.start()
+        while not self.told:
+            await asyncio.sleep(0.01)
+        return self.commits.pid
+
+
+def test_the_command_that_tells_of_commits_ends_at_a_word(tmp_path, monkeypatch):
+    """With what was said last; and at the second asking nothing happens."""
+    monkeypatch.setattr("host_sim.commits._END_S", 60)
+    telling = Telling(tmp_path)
 
     async def run() -> int:
-        lost: list[str] = []
-        commits = Commits(tmp_path, tmp_path / "tail.log", lambda _commit: None, lost.append)
-        assert commits.pid == 0
-        await commits.stop()
-        await commits.start()
-        pid = commits.pid
-        await asyncio.sleep(0.5)
-        await commits.stop()
-        await commits.stop()
-        assert commits.pid == 0 and lost == []
+        await telling.commits.stop()
+        pid = await telling.begin()
+        telling.birth(2)
+        await telling.commits.stop()
+        await telling.commits.stop()
         return pid
 
-    pid = asyncio.run(run())
+    pid = asyncio.run(asyncio.wait_for(run(), 20))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    assert telling.told == ["birth", "birth"] and telling.lost == [] and telling.commits.pid == 0
     assert (tmp_path / "tail.log").read_text() == ""
 
 
 def test_one_that_hangs_is_killed(tmp_path, monkeypatch):
-    store.connect(tmp_path, create=True).close()
     monkeypatch.setattr("host_sim.commits._END_S", 0.2)
+    telling = Telling(tmp_path)
 
     async def run() -> int:
-        commits = Commits(tmp_path, tmp_path / "tail.log", lambda _commit: None, lambda _why: None)
-        await commits.start()
-        pid = commits.pid
+        pid = await telling.begin()
         os.kill(pid, signal.SIGSTOP)
-        await commits.stop()
+        try:
+            await asyncio.wait_for(telling.commits.stop(), 10)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return pid
 
-    pid = asyncio.run(run())
+    pid = asyncio.run(asyncio.wait_for(run(), 30))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
