@@ -56,6 +56,11 @@ class CloudFaults:
         self.shifts: list[tuple[int, int]] = []
         """When the cloud's clock was set to another error, and to which; both microseconds."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether one is at work, or its aftermath."""
+        return self._task is not None
+
     def chunk_passed(self) -> None:
         """Called ahead of each piece of data on any node's way to the broker."""
         now = self._conductor.clock.now()
