@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from cloud import wire
@@ -16,6 +18,7 @@ from cloud.store import StoreError, node_id
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _UPTIME_WRAP_MS = 1 << 32
 _DAY_MS = 86_400_000
+_FOREVER_S = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,51 @@ def readings(
     out. Streams follow one another in the order in which they first came. Raises StoreError for an unknown node or
     channel.
     """
-    node = node_id(db, name)
-    known = channels_of(db, node)
-    wanted = None
-    if channel is not None:
+    return (reading for _, reading in _readings(db, _Wanted.checked(db, name, channel, start, end)))
+
+
+def page(
+    db: sqlite3.Connection, name: str, channel: str | None, start: int | None, end: int | None, limit: int,
+    after: str | None = None,
+) -> tuple[list[Reading], str | None]:  # fmt: skip
+    """Return up to `limit` of what `readings` yields, and the `after` that continues it, None at its end.
+
+    A reading that comes late, from a backlog, is seen only if its place lies behind `after`. Raises StoreError.
+    """
+    place: tuple[int, ...] = ()
+    if after is not None:
+        if not re.fullmatch(r"\d{1,19}(\.\d{1,19}){3}", after):
+            raise StoreError(f"after {after[:80]!r}: use the one that the page before gave")
+        place = tuple(map(int, after.split(".")))
+    found = list(islice(_readings(db, _Wanted.checked(db, name, channel, start, end), place), limit + 1))
+    more = len(found) > limit
+    return [reading for _, reading in found[:limit]], ".".join(map(str, found[limit - 1][0])) if more else None
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A node's readings of one channel, or of all for None, with start <= time < end."""
+
+    node: int
+    known: dict[int, tuple[str, str]]
+    channel: int | None
+    start: int | None
+    end: int | None
+
+    @classmethod
+    def checked(
+        cls, db: sqlite3.Connection, name: str, channel: str | None, start: int | None, end: int | None
+    ) -> _Wanted:
+        """Return it for names as a user writes them. Raises StoreError."""
+        node = node_id(db, name)
+        known = channels_of(db, node)
+        if channel is None:
+            return cls(node, known, None, start, end)
         wanted = next((number for number, (label, _) in known.items() if label == channel), None)
         if wanted is None:
             names = ", ".join(label for label, _ in known.values()) or "none"
             raise StoreError(f"node {name} has no channel {channel!r}; known: {names}")
-    return _readings(db, node, known, wanted, start, end)
+        return cls(node, known, wanted, start, end)
 
 
 def channels_of(db: sqlite3.Connection, node: int) -> dict[int, tuple[str, str]]:
@@ -95,23 +134,41 @@ def channels_of(db: sqlite3.Connection, node: int) -> dict[int, tuple[str, str]]
 
 
 def _readings(
-    db: sqlite3.Connection, node: int, known: dict[int, tuple[str, str]], wanted: int | None,
-    start: int | None, end: int | None,
-) -> Iterator[Reading]:  # fmt: skip
-    times = BootClocks(db, node)
-    for stream, first, seq, arrived_ms, payload in _frames(db, node):
-        _, frame = wire.parse_frame_payload(payload)
-        for index, row in enumerate(frame.rows):
-            time_s = times.of_frame(stream, frame.quality, frame.boot, row.t, arrived_ms)
-            if not _within(time_s, start, end):
-                continue
-            for (number, exponent), value in zip(frame.channels, row.values, strict=True):
-                if value is not None and wanted in (None, number):
-                    label, unit = known.get(number, (f"channel{number}", ""))
-                    yield Reading(
-                        time_s, value, exponent, number, label, unit, frame.quality, frame.boot, row.t,
-                        first + index, seq, stream,
-                    )  # fmt: skip
+    db: sqlite3.Connection, wanted: _Wanted, after: tuple[int, ...] = ()
+) -> Iterator[tuple[tuple[int, ...], Reading]]:
+    """Yield (place, reading), the place being (cursor, first journal seq, frame seq, readings before it in the frame).
+
+    Frame by frame, each read on its own: however slowly this is consumed, no snapshot holds the WAL.
+    """
+    times = BootClocks(db, wanted.node)
+    for stream, *key in _frames(db, wanted.node, wanted.start, wanted.end):
+        if tuple(key) < after[:3]:
+            continue
+        row = db.execute("SELECT arrived_ms, payload FROM record WHERE cursor = ? AND seq = ?", (key[0], key[2]))
+        (arrived_ms, payload) = row.fetchone() or (0, None)
+        if payload is None:
+            continue
+        for number, reading in enumerate(_of_frame(wanted, times, stream, key[2], arrived_ms, payload)):
+            place = (*key, number)
+            if place > after:
+                yield place, reading
+
+
+def _of_frame(
+    wanted: _Wanted, times: BootClocks, stream: int, seq: int, arrived_ms: int, payload: bytes
+) -> Iterator[Reading]:
+    first, frame = wire.parse_frame_payload(payload)
+    for index, row in enumerate(frame.rows):
+        time_s = times.of_frame(stream, frame.quality, frame.boot, row.t, arrived_ms)
+        if not _within(time_s, wanted.start, wanted.end):
+            continue
+        for (number, exponent), value in zip(frame.channels, row.values, strict=True):
+            if value is not None and wanted.channel in (None, number):
+                label, unit = wanted.known.get(number, (f"channel{number}", ""))
+                yield Reading(
+                    time_s, value, exponent, number, label, unit, frame.quality, frame.boot, row.t,
+                    first + index, seq, stream,
+                )  # fmt: skip
 
 
 def _within(time_s: int | None, start: int | None, end: int | None) -> bool:
@@ -120,15 +177,27 @@ def _within(time_s: int | None, start: int | None, end: int | None) -> bool:
     return (start is None or time_s >= start) and (end is None or time_s < end)
 
 
-def _frames(db: sqlite3.Connection, node: int) -> list[tuple[int, int, int, int, bytes]]:
-    """Return (stream, first journal seq, seq, arrived_ms, payload) of the decodable frames, in journal order."""
-    rows = db.execute(
-        "SELECT cursor.id, stream, seq, arrived_ms, payload FROM cursor JOIN record ON record.cursor = cursor.id"
-        " WHERE node = ? AND ring = 2 AND fault IS NULL",
-        (node,),
-    )
-    ordered = sorted((cursor, int.from_bytes(row[-1][:4], "little"), *row) for cursor, *row in rows)
-    return [(stream, first, seq, arrived_ms, payload) for _, first, stream, seq, arrived_ms, payload in ordered]
+def _frames(
+    db: sqlite3.Connection, node: int, start: int | None, end: int | None
+) -> list[tuple[int, int, int, int]]:
+    """Return (stream, cursor, first journal seq, seq) of the decodable frames, in journal order.
+
+    With a bound given only of those that may hold a row within, found by the index `record_time`.
+    """
+    columns = "SELECT substr(payload, 1, 4), seq FROM record"
+    if start is None and end is None:
+        select, bounds = f"{columns} WHERE cursor = ? AND fault IS NULL", ()
+    else:
+        # Two selects, for with OR the planner walks the whole table.
+        indexed = f"{columns} INDEXED BY record_time WHERE fault IS NULL AND cursor = ?1 AND"
+        select = f"{indexed} hi IS NULL UNION ALL {indexed} hi >= ?2 AND lo < ?3"
+        bounds = (-_FOREVER_S if start is None else start, _FOREVER_S if end is None else end)
+    rows: list[tuple[int, int, int, int]] = []
+    cursors = db.execute("SELECT id, stream FROM cursor WHERE node = ? AND ring = 2 ORDER BY id", (node,)).fetchall()
+    for cursor, stream in cursors:
+        found = db.execute(select, (cursor, *bounds))
+        rows += sorted((stream, cursor, int.from_bytes(first, "little"), seq) for first, seq in found)
+    return rows
 
 
 class BootClocks:

@@ -1,6 +1,7 @@
-"""The database: schema, connections and the registry of nodes.
+"""The database: connections and the registry of nodes.
 
-One SQLite file in WAL mode. The transaction that takes messages in is in transaction.py, reading in query.py.
+One SQLite file in WAL mode, its tables in schema.py. The transaction that takes messages in is in transaction.py,
+reading in query.py.
 """
 
 from __future__ import annotations
@@ -9,71 +10,13 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from cloud import wire
+from cloud import schema, wire
 
-SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 1.0
 NAME = re.compile(r"[a-z0-9_-]{1,32}")
-
-_SCHEMA = """
-CREATE TABLE registry (version INTEGER NOT NULL);
-INSERT INTO registry VALUES (0);
-CREATE TABLE node (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL,
-    kd BLOB NOT NULL,
-    ackno INTEGER NOT NULL DEFAULT 0, session INTEGER REFERENCES birth (id));
-CREATE TABLE control_key (node INTEGER PRIMARY KEY REFERENCES node (id), kc BLOB NOT NULL);
-CREATE TABLE channel (
-    node INTEGER NOT NULL REFERENCES node (id), id INTEGER NOT NULL, name TEXT NOT NULL, unit TEXT NOT NULL,
-    PRIMARY KEY (node, id), UNIQUE (node, name)) WITHOUT ROWID;
-CREATE TABLE birth (
-    id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node (id),
-    stream1 INTEGER NOT NULL, stream2 INTEGER, boot INTEGER NOT NULL, conn INTEGER NOT NULL,
-    nonce BLOB NOT NULL, chip INTEGER NOT NULL, uptime_ms INTEGER NOT NULL, arrived_ms INTEGER NOT NULL,
-    message BLOB NOT NULL, UNIQUE (node, stream1, boot, conn));
-CREATE TABLE cursor (
-    id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node (id),
-    ring INTEGER NOT NULL, stream INTEGER NOT NULL, cum INTEGER NOT NULL,
-    born INTEGER NOT NULL, conflicts INTEGER NOT NULL DEFAULT 0, UNIQUE (node, ring, stream));
-CREATE TABLE record (
-    cursor INTEGER NOT NULL REFERENCES cursor (id), seq INTEGER NOT NULL,
-    sha256 BLOB NOT NULL, arrived_ms INTEGER NOT NULL, fault TEXT, payload BLOB NOT NULL,
-    PRIMARY KEY (cursor, seq)) WITHOUT ROWID;
-CREATE TABLE arrival (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, cursor INTEGER REFERENCES cursor (id), seq INTEGER,
-    birth INTEGER REFERENCES birth (id));
-CREATE TABLE gap (
-    cursor INTEGER NOT NULL REFERENCES cursor (id), lo INTEGER NOT NULL, hi INTEGER NOT NULL,
-    reason INTEGER NOT NULL, PRIMARY KEY (cursor, lo)) WITHOUT ROWID;
-CREATE TABLE pending_gap (
-    node INTEGER NOT NULL, stream1 INTEGER NOT NULL, seq INTEGER NOT NULL,
-    boot INTEGER NOT NULL, lo INTEGER NOT NULL, hi INTEGER NOT NULL, reason INTEGER NOT NULL,
-    PRIMARY KEY (node, stream1, seq)) WITHOUT ROWID;
-CREATE TABLE counter (
-    node INTEGER NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (node, name)) WITHOUT ROWID;
-CREATE TABLE notice (
-    id INTEGER PRIMARY KEY, node INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
-    at_ms INTEGER NOT NULL, UNIQUE (node, kind, text));
-"""
-
-
-# Version -> what makes the next one of it.
-_MIGRATIONS = {
-    1: "ALTER TABLE node DROP COLUMN password",
-    # The order in which records and births were committed. For what is there already, that of their arrival.
-    2: """
-CREATE TABLE arrival (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, cursor INTEGER REFERENCES cursor (id), seq INTEGER,
-    birth INTEGER REFERENCES birth (id));
-INSERT INTO arrival (cursor, seq, birth)
-    SELECT cursor, seq, birth FROM (
-        SELECT NULL AS cursor, NULL AS seq, id AS birth, arrived_ms FROM birth
-        UNION ALL SELECT cursor, seq, NULL, arrived_ms FROM record)
-    ORDER BY arrived_ms, birth IS NULL, birth, cursor, seq;
-""",
-}
 
 
 class StoreError(ValueError):
@@ -102,31 +45,32 @@ def connect(data: Path, *, create: bool = False) -> sqlite3.Connection:
     with transaction(db):
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
+            schema.create(db)
             path.chmod(0o600)
-        elif version > SCHEMA_VERSION:
-            raise StoreError(f"{path} has schema {version}; this program knows {SCHEMA_VERSION}")
+        elif version > schema.VERSION:
+            raise StoreError(f"{path} has schema {version}; this program knows {schema.VERSION}")
         else:
-            for older in range(version, SCHEMA_VERSION):
-                for statement in _MIGRATIONS[older].split(";"):
-                    db.execute(statement)
-        if version != SCHEMA_VERSION:
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            schema.migrate(db, version)
+        if version != schema.VERSION:
+            db.execute(f"PRAGMA user_version = {schema.VERSION}")
     return db
 
 
 def connect_to_read(data: Path) -> sqlite3.Connection:
     """Open the database in the folder `data` for reading only: never a lock that ingest would wait for.
 
-    An older schema is brought up to date first. Raises as `connect` does.
+    The connection may change threads, one at a time. An older schema is brought up to date first. Raises as `connect`
+    does.
     """
     path = database_path(data)
     if not path.exists():
         raise StoreError(f"no database in {data}: wrong --data, or no node added yet")
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None,
+        check_same_thread=False,
+    )  # fmt: skip
     try:
-        if db.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+        if db.execute("PRAGMA user_version").fetchone() != (schema.VERSION,):
             connect(data).close()
     except BaseException:
         db.close()
@@ -154,7 +98,8 @@ def add_node(
 
     `key` is K, 32 bytes, of which only Kd and Kc are kept; `channels` are (id 1..255, name, unit).
     A channel that is no longer listed stays known, for its old readings. The version grows with every change that
-    the broker must know. Raises StoreError on a bad name, key or channel, or if the name belongs to another tenant.
+    the broker must know. A revoked node is admitted again, in a new generation: its old certificates stay refused.
+    Raises StoreError on a bad name, key or channel, or if the name belongs to another tenant.
     """
     for label, value in (("node", name), ("tenant", tenant)):
         if not NAME.fullmatch(value):
@@ -174,6 +119,9 @@ def add_node(
         else:
             node = old[0]
             db.execute("UPDATE node SET kd = ? WHERE id = ?", (kd, node))
+            readmit = "UPDATE node SET revoked = 0, generation = generation + 1 WHERE id = ? AND revoked"
+            back = db.execute(readmit, (node,))
+            db.execute("UPDATE registry SET version = version + ?", (back.rowcount,))
         db.execute("REPLACE INTO control_key VALUES (?, ?)", (node, wire.control_key(key)))
         try:
             for channel, _, _ in channels:
@@ -182,6 +130,36 @@ def add_node(
         except sqlite3.IntegrityError:
             raise StoreError("a channel id or name stands twice") from None
     return registry_version(db)
+
+
+def revoke_node(db: sqlite3.Connection, name: str) -> int:
+    """Refuse a node from now on; what it sent stays. Return the registry's version. Raises StoreError if unknown."""
+    node = node_id(db, name)
+    with transaction(db):
+        done = db.execute("UPDATE node SET revoked = 1 WHERE id = ? AND NOT revoked", (node,))
+        db.execute("UPDATE registry SET version = version + ?", (done.rowcount,))
+    return registry_version(db)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the registry holds of a node; `channels` as (id, name, unit) in order of their ids."""
+
+    tenant: str
+    kd: bytes
+    revoked: bool
+    generation: int
+    channels: tuple[tuple[int, str, str], ...]
+
+
+def registration(db: sqlite3.Connection, name: str) -> Registration | None:
+    """Return what the registry holds of a node, or None if it does not know the name."""
+    row = db.execute("SELECT id, tenant, kd, revoked, generation FROM node WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    node, tenant, kd, revoked, generation = row
+    channels = db.execute("SELECT id, name, unit FROM channel WHERE node = ? ORDER BY id", (node,)).fetchall()
+    return Registration(tenant, kd, bool(revoked), generation, tuple(channels))
 
 
 def registry_version(db: sqlite3.Connection) -> int:

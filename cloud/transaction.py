@@ -21,6 +21,9 @@ FOUND_MISSING = 0
 """Reason of a gap that no event explains: the birth's oldest is beyond cum + 1."""
 
 
+_Span = tuple[int, int] | tuple[None, None]
+
+
 @dataclass(frozen=True)
 class Arrival:
     """One message as it came from the broker; `arrived_ms` in Unix milliseconds."""
@@ -159,24 +162,23 @@ class _Batch:
         elif row is not None or (not self.carve(cursor, data.seq, data.seq) and data.seq <= cursor.cum):
             self.count(node, "duplicate")
         else:
-            fault = self.examine(node, data, arrived_ms)
+            fault, span = self.examine(node, data, arrived_ms)
             self.db.execute(
-                "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)",
-                (cursor.id, data.seq, sha256, arrived_ms, fault, data.payload),
+                "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (cursor.id, data.seq, sha256, arrived_ms, fault, data.payload, *span),
             )
             self.db.execute("INSERT INTO arrival (cursor, seq) VALUES (?, ?)", (cursor.id, data.seq))
 
-    def examine(self, node: _Node, data: wire.Data, arrived_ms: int) -> str | None:
-        """Decode a new record's payload and act on a gap event; return what is wrong with the payload, or None."""
+    def examine(self, node: _Node, data: wire.Data, arrived_ms: int) -> tuple[str | None, _Span]:
+        """Decode a new record's payload and act on a gap event; return what is wrong with the payload, and its span."""
         try:
             if data.ring == 2:
-                wire.parse_frame_payload(data.payload)
-                return None
+                return None, wire.unix_span(wire.parse_frame_payload(data.payload)[1])
             event = wire.parse_event(data.payload)
         except (wire.WireError, FrameError) as error:
             self.count(node, "undecodable")
             self.notice(node, "undecodable", f"ring {data.ring} seq {data.seq}: {error}", arrived_ms)
-            return str(error)
+            return str(error), (None, None)
         if event.kind == "gap":
             lo, hi, reason = (event.body[name] for name in ("lo", "hi", "reason"))
             if event.body["ring"] == 1:
@@ -184,7 +186,7 @@ class _Batch:
             elif event.body["ring"] == 2 and not self.frames_gap(node, data.stream, event.boot, lo, hi, reason):
                 row = (node.id, data.stream, data.seq, event.boot, lo, hi, reason)
                 self.db.execute("INSERT OR IGNORE INTO pending_gap VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        return None
+        return None, (None, None)
 
     # gaps and cursors
 
@@ -277,7 +279,8 @@ class _Batch:
     def node(self, tenant: str, name: str) -> _Node | None:
         key = (tenant, name)
         if key not in self.nodes:
-            row = self.db.execute("SELECT id, tenant, name, kd FROM node WHERE tenant = ? AND name = ?", key).fetchone()
+            known = "SELECT id, tenant, name, kd FROM node WHERE tenant = ? AND name = ? AND NOT revoked"
+            row = self.db.execute(known, key).fetchone()
             self.nodes[key] = None if row is None else _Node(*row)
         return self.nodes[key]
 

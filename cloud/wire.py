@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cloud import frame
+from cloud.clock import EPOCH_2020
 
 TAG_SIZE = 8
 MAX_DATA = 1024
@@ -175,6 +176,14 @@ def parse_frame_payload(payload: bytes) -> tuple[int, frame.Frame]:
     if len(decoded.rows) != rows:
         raise WireError(f"{rows} rows announced, {len(decoded.rows)} in the frame")
     return first, decoded
+
+
+def unix_span(decoded: frame.Frame) -> tuple[int, int] | tuple[None, None]:
+    """Return the Unix seconds of the earliest and the latest row, or (None, None) if the frame counts uptime."""
+    if not decoded.quality:
+        return None, None
+    times = [row.t for row in decoded.rows]
+    return min(times) + EPOCH_2020, max(times) + EPOCH_2020
 
 
 def encode_ack(

@@ -158,20 +158,6 @@ def test_an_idle_poll_is_one_look_at_the_primary_key(data: Path) -> None:
     db.close()
 
 
-def test_schema_2_is_brought_up_to_date_with_what_it_holds(data: Path) -> None:
-    """Commits of before are numbered in order of their arrival, births first."""
-    take(data, birth(), frame(2), arrived_ms=ARRIVED_MS + 1)
-    take(data, frame(1), alarm(1))
-    db = store.connect(data)
-    db.execute("DROP TABLE arrival")
-    db.execute("PRAGMA user_version = 2")
-    db.close()
-    tail = Tail(data, from_start=True)
-    assert names(tail) == [("n1", "alarm", 1), ("n1", "frame", 1), ("n1", "birth", None), ("n1", "frame", 2)]
-    take(data, frame(3))
-    assert names(tail) == [("n1", "frame", 3)]
-
-
 def test_json_says_the_same_and_no_follow_ends(data: Path) -> None:
     take(data, birth(), frame(1))
     done = kit.command("tail", "--data", data, "--from-start", "--no-follow", "--json")

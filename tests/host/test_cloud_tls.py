@@ -107,23 +107,6 @@ def test_the_configuration_demands_certificates(tmp_path: Path) -> None:
     assert text.count('"password"') == 1  # ingest's
 
 
-def test_an_older_database_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Schema 1 had a password in each node's row; what else it held stays."""
-    with store.connect(tmp_path, create=True) as db:
-        store.add_node(db, "n1", "acme", bytes(32), CHANNELS)
-        db.execute("ALTER TABLE node ADD COLUMN password TEXT NOT NULL DEFAULT 'x'")
-        db.execute("DROP TABLE arrival")
-        db.execute("PRAGMA user_version = 1")
-    db.close()
-    for _ in range(2):
-        with store.connect(tmp_path) as db:
-            assert db.execute("PRAGMA user_version").fetchone() == (store.SCHEMA_VERSION,)
-            assert "password" not in [column[1] for column in db.execute("PRAGMA table_info(node)")]
-            assert store.node_id(db, "n1") == 1
-            assert db.execute("SELECT name FROM channel").fetchall() == [("air.temperature",)]
-        db.close()
-
-
 def test_who_is_refused(cloud: kit.Cloud, tmp_path: Path) -> None:
     """No certificate, another CA's, a node that is not registered, no TLS."""
     keys = cloud.add("member", os.urandom(32), CHANNELS)

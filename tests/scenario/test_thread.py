@@ -83,7 +83,8 @@ def test_an_added_database_row_fails_the_run(tampered):
     folder, database = tampered
     with database:
         database.execute(
-            "INSERT INTO record SELECT cursor, seq + 1000, sha256, arrived_ms, fault, payload FROM record"
+            "INSERT INTO record (cursor, seq, sha256, arrived_ms, fault, payload)"
+            " SELECT cursor, seq + 1000, sha256, arrived_ms, fault, payload FROM record"
             f" WHERE {FRAMES} AND seq = 3 LIMIT 1"
         )
     done = settle(folder)
