@@ -41,8 +41,7 @@ def ingest_password(data: Path) -> str:
     """Return the password of ingest for this data folder, made on first use."""
     path = data / "ingest.password"
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(16))
+        pki.replace_file(path, secrets.token_hex(16).encode(), 0o600)
     return path.read_text()
 
 
@@ -56,8 +55,9 @@ def write_config(
     authority = pki.Authority(data)
     certificate, key = authority.server(names)
     tenants: dict[str, list[dict[str, Any]]] = {}
-    for name, tenant in db.execute("SELECT name, tenant FROM node ORDER BY name"):
-        tenants.setdefault(tenant, []).append(_node_user(tenant, name))
+    admitted = "SELECT name, tenant, generation FROM node WHERE NOT revoked ORDER BY name"
+    for name, tenant, generation in db.execute(admitted):
+        tenants.setdefault(tenant, []).append(_node_user(tenant, name, generation))
     accounts: dict[str, Any] = {
         "ING": {
             "jetstream": "enabled",
@@ -92,8 +92,7 @@ def write_config(
         "accounts": accounts,
     }
     path = config_path(data)
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(config, indent=1))
+    pki.replace_file(path, json.dumps(config, indent=1).encode(), 0o600)
     return path
 
 
@@ -101,9 +100,9 @@ def _ingest_user(password: str) -> dict[str, Any]:
     return {"user": INGEST_USER, "password": password, "allowed_connection_types": ["STANDARD"]}
 
 
-def _node_user(tenant: str, name: str) -> dict[str, Any]:
+def _node_user(tenant: str, name: str, generation: int) -> dict[str, Any]:
     return {
-        "user": pki.user_of(name),
+        "user": pki.user_of(name, generation),
         "allowed_connection_types": ["MQTT"],
         "permissions": {
             "publish": {"allow": [f"v1.{tenant}.{name}.up.{lane}" for lane in wire.LANES]},

@@ -35,8 +35,8 @@ def main() -> None:
 
 # The commands' modules import lightly; what is heavy they import when called.
 for command in (
-    serve.serve, serve.ingest,
-    registry.add, registry.nodes,
+    serve.serve, serve.ingest, serve.web,
+    registry.add, registry.revoke, registry.nodes,
     readings.query_command, readings.alerts, readings.cursors,
     commits.records, commits.tail,
 ):  # fmt: skip

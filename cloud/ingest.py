@@ -31,6 +31,7 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from cloud import broker, store, transaction, wire
+from cloud.child import stdin_closed
 from cloud.clock import Clock
 
 STREAM = "UP"
@@ -262,20 +263,12 @@ class Worker:
             await self._publish_ack(client, tenant, node, hold=True)
 
 
-async def _end_with_parent(task: asyncio.Task[None]) -> None:
-    """Cancel `task` when standard input, a pipe from the supervisor, ends: it does however the supervisor died."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
-    task.cancel()
-
-
 async def _main(data: Path, url: str, clock: Clock) -> None:
     worker = Worker(store.connect(data, create=True), clock)
     task = asyncio.create_task(worker.run(url, broker.ingest_password(data)))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    watch = asyncio.create_task(_end_with_parent(task))
+    watch = asyncio.create_task(stdin_closed())
+    watch.add_done_callback(lambda _: task.cancel())
     with suppress(asyncio.CancelledError):
         await task
     watch.cancel()

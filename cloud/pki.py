@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOT_BEFORE = datetime(2020, 1, 1, tzinfo=timezone.utc)
@@ -46,7 +47,7 @@ class Credentials:
         """Write them as `ca`, `cert` and `pkey` into `folder`, as they lie on a node's filesystem."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("ca", self.ca), ("cert", self.certificate), ("pkey", self.key)):
-            _write(folder / name, content, 0o600 if name == "pkey" else 0o644)
+            replace_file(folder / name, content, 0o600 if name == "pkey" else 0o644)
 
 
 class Authority:
@@ -73,23 +74,34 @@ class Authority:
         wanted = [_general_name(name) for name in sorted(set(names))]
         certificate, key = self.folder / "server.pem", self.folder / "server.key"
         with self._locked():
-            if not (certificate.exists() and key.exists() and self._serves(certificate, wanted)):
+            if not (certificate.exists() and key.exists() and self._serves(certificate, key, wanted)):
                 fresh = ec.generate_private_key(ec.SECP256R1())
                 made = self._sign(
-                    "fieldnode cloud", fresh, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH,
+                    _subject("fieldnode cloud"), fresh, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH,
                     x509.SubjectAlternativeName(wanted),
                 )  # fmt: skip
-                _write(key, _pem(fresh), 0o600)
-                _write(certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
+                replace_file(key, _pem(fresh), 0o600)
+                replace_file(certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
         return certificate, key
 
-    def node(self, name: str) -> Credentials:
+    def node(self, name: str, generation: int = 0) -> Credentials:
         """Return a new key and certificate for a node, CN = `name`. The key is kept nowhere here."""
         key = ec.generate_private_key(ec.SECP256R1())
-        made = self._sign(name, key, NODE_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)
+        made = self._sign(_subject(name, generation), key, NODE_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)
         der = serialization.Encoding.DER
         secret = key.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         return Credentials(self._certificate.public_bytes(der), made.public_bytes(der), secret)
+
+    def holds(self, folder: Path, name: str, generation: int = 0) -> bool:
+        """Tell whether what `Credentials.write` wrote into `folder` is still good for this node."""
+        try:
+            ca, certificate, key = ((folder / file).read_bytes() for file in ("ca", "cert", "pkey"))
+            found = x509.load_der_x509_certificate(certificate)
+            secret = serialization.load_der_private_key(key, None)
+        except (FileNotFoundError, ValueError):
+            return False
+        ours = ca == self._certificate.public_bytes(serialization.Encoding.DER)
+        return ours and found.subject == _subject(name, generation) and self._good(found, secret)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -112,29 +124,36 @@ class Authority:
             .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        _write(path, _pem(key), 0o600)
-        _write(self.certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
+        replace_file(path, _pem(key), 0o600)
+        replace_file(self.certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
         return made, key
 
-    def _serves(self, path: Path, wanted: list[x509.GeneralName]) -> bool:
+    def _serves(self, path: Path, key: Path, wanted: list[x509.GeneralName]) -> bool:
         found = x509.load_pem_x509_certificate(path.read_bytes())
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        # Whoever is killed between the two leaves the key of one and the certificate of another.
+        secret = serialization.load_pem_private_key(key.read_bytes(), None)
+        return list(names) == wanted and self._good(found, secret)
+
+    def _good(self, found: x509.Certificate, secret: PrivateKeyTypes) -> bool:
+        """Tell whether a certificate is ours, belongs to the key `secret` and does not end within RENEW_DAYS."""
         try:
             found.verify_directly_issued_by(self._certificate)
         except (ValueError, InvalidSignature):
             return False
-        return list(names) == wanted and found.not_valid_after_utc - self._now > timedelta(days=RENEW_DAYS)
+        lasts = found.not_valid_after_utc - self._now > timedelta(days=RENEW_DAYS)
+        return lasts and found.public_key() == secret.public_key()
 
     def _sign(
         self,
-        name: str,
+        subject: x509.Name,
         key: EllipticCurvePrivateKey,
         days: int,
         purpose: x509.ObjectIdentifier,
         *extensions: x509.ExtensionType,
     ) -> x509.Certificate:
         builder = (
-            self._builder(_subject(name), self._certificate.subject, key, days)
+            self._builder(subject, self._certificate.subject, key, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -157,13 +176,27 @@ class Authority:
         )
 
 
-def user_of(node: str) -> str:
-    """Return the name under which the broker knows the bearer of a node's certificate: its subject (RFC 2253)."""
-    return f"CN={node}"
+def user_of(node: str, generation: int = 0) -> str:
+    """Return the name under which the broker knows the bearer of a node's certificate: its subject (RFC 2253).
+
+    A node that is admitted again after its certificates were revoked is of another generation, and so another user.
+    """
+    return f"CN={node},OU={generation}" if generation else f"CN={node}"
 
 
-def _subject(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def server_names(data: Path) -> set[str]:
+    """Return the names in the present server certificate of the folder `data`; empty if there is none."""
+    path = data / "pki" / "server.pem"
+    if not path.exists():
+        return set()
+    found = x509.load_pem_x509_certificate(path.read_bytes())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in names}
+
+
+def _subject(name: str, generation: int = 0) -> x509.Name:
+    unit = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, str(generation))] if generation else []
+    return x509.Name([*unit, x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _general_name(name: str) -> x509.GeneralName:
@@ -185,8 +218,8 @@ def _pem(key: EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file whole; nobody else ever sees a key that anybody may read."""
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file whole: no reader and no kill finds half of it, nor a key that anybody may read."""
     partial = path.with_name(f"{path.name}.new")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

@@ -1,8 +1,9 @@
-"""`add` and `nodes`: who may speak to the cloud."""
+"""`add`, `revoke` and `nodes`: who may speak to the cloud."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -14,31 +15,76 @@ from cloud.commands.options import DATA, JSON, Refusal, write_csv, write_json
 @click.command()
 @click.argument("node")
 @click.option("--tenant", required=True)
-@click.option("--key", required=True, help="The node's key K, 64 hex digits.")
+@click.option("--key", required=True, help="The node's key K, 64 hex digits; - reads them from standard input.")
 @click.option("--channels", default="[]", help='JSON: [[1, "air.temperature", "degC"], ...]')
 @click.option("--credentials", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-              help="Write what the node needs for TLS here: ca, cert and pkey, DER.")
+              help="Write what the node needs for TLS here: ca, cert and pkey, DER. What is good there is kept.")
+@click.option("--renew", is_flag=True, help="Write a new key and certificate even so; the earlier ones stay good.")
 @DATA
-def add(node: str, tenant: str, key: str, channels: str, credentials: Path | None, data: Path) -> None:
-    """Register NODE, or bring its key and channels up to date. A running cloud admits it at once.
+@JSON
+def add(
+    node: str, tenant: str, key: str, channels: str, credentials: Path | None, renew: bool, data: Path, as_json: bool
+) -> None:
+    """Register NODE, or bring its key and channels up to date, and say what was done.
 
-    Each time --credentials is given, the node gets another certificate; the earlier ones stay good.
+    A running cloud admits it at once. The same command again changes nothing.
     """
-    from cloud.serve import announce
-
     try:
-        secret = bytes.fromhex(key)
+        secret = bytes.fromhex(sys.stdin.readline() if key == "-" else key)
         named = [(int(number), str(name), str(unit)) for number, name, unit in json.loads(channels)]
     except (ValueError, TypeError) as error:
         raise Refusal(f"--key takes hex digits, --channels JSON [[id, name, unit], ...]: {error}") from None
     db = store.connect(data, create=True)
+    before = store.registration(db, node)
     registry = store.add_node(db, node, tenant, secret, named)
+    after = store.registration(db, node)
+    if before is None or after is None:
+        did = "added"
+    elif before.revoked:
+        did = "readmitted"
+    else:
+        did = "unchanged" if before == after else "updated"
+    issued = "none"
     if credentials is not None:
         from cloud.pki import Authority
 
-        Authority(data).node(node).write(credentials)
+        authority = Authority(data)
+        generation = 0 if after is None else after.generation
+        issued = "kept" if not renew and authority.holds(credentials, node, generation) else "written"
+        if issued == "written":
+            authority.node(node, generation).write(credentials)
+    _report(data, registry, as_json, node, tenant=tenant, did=did, credentials=issued)
+
+
+@click.command()
+@click.argument("node")
+@DATA
+@JSON
+def revoke(node: str, data: Path, as_json: bool) -> None:
+    """Refuse NODE from now on and cut it off; its readings stay.
+
+    `add` admits it again, with new credentials only: those of before stay refused.
+    """
+    db = store.connect(data)
+    before = store.registration(db, node)
+    registry = store.revoke_node(db, node)
+    did = "unchanged" if before is not None and before.revoked else "revoked"
+    _report(data, registry, as_json, node, tenant=before.tenant if before else "", did=did, credentials="none")
+
+
+def _report(data: Path, registry: int, as_json: bool, node: str, **done: str) -> None:
+    """Have the broker know, then say what was done. Raises Refusal if the broker does not take it."""
+    from cloud.serve import announce, is_served
+
+    running = is_served(data)
     if not announce(data, registry):
         raise Refusal(f"node {node} is stored, but the running broker did not take it; see {data / 'cloud.log'}")
+    if as_json:
+        click.echo(json.dumps({"node": node, **done, "running": running}))
+        return
+    credentials = {"none": "", "kept": "; its credentials are good and stay", "written": "; credentials written"}
+    broker = "the broker knows" if running else "the cloud is not running; it will know when it starts"
+    click.echo(f"{node} of {done['tenant']}: {done['did']}{credentials[done['credentials']]}; {broker}")
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,16 +15,36 @@ from cloud.commands.options import CLOCK, DATA, host_port, open_clock
 @DATA
 @click.option("--listen", default="127.0.0.1:8883", show_default=True, help="MQTT address; port 0 takes a free one.")
 @click.option("--name", "names", multiple=True, metavar="HOST",
-              help="A host name or address by which nodes call; may be repeated. That of --listen is always one.")
+              help="A host name or address by which nodes call; may be repeated. Those given earlier stay good.")
+@click.option("--web", metavar="HOST:PORT", help="Serve the web page and HTTP API here; port 0 takes a free one.")
+@click.option("--guide", is_flag=True, help="Say in words, not in JSON, what is up and what comes next.")
 @click.option("--until-eof", is_flag=True, help="End, too, when standard input closes: whoever started it is gone.")
 @CLOCK
-def serve(data: Path, listen: str, names: tuple[str, ...], until_eof: bool, clock: str | None) -> None:
-    """Run broker and ingest until Ctrl-C; prints one JSON line when ready."""
+def serve(
+    data: Path, listen: str, names: tuple[str, ...], web: str | None, guide: bool, until_eof: bool, clock: str | None
+) -> None:
+    """Run broker, ingest and web page until Ctrl-C; prints one JSON line when ready."""
     from cloud.serve import Supervisor
 
-    host, port = host_port("--listen", listen)
+    mqtt = host_port("--listen", listen)
+    page = None if web is None else host_port("--web", web)
     open_clock(clock)
-    asyncio.run(Supervisor(data.absolute(), host, port, names, clock, until_eof).run())
+    telling = {"announce": lambda state: click.echo(_guide(data, state))} if guide else {}
+    asyncio.run(Supervisor(data.absolute(), mqtt, names, clock, web=page, until_eof=until_eof, **telling).run())
+
+
+def _guide(data: Path, state: dict[str, Any]) -> str:
+    """What a person needs when the cloud is up."""
+    port = state["mqtt"].rpartition(":")[2]
+    lines = [
+        ("nodes call", ", ".join(state["names"]) + f"  port {port}"),
+        ("data folder", f"{data}  (keys and readings; back it up)"),
+        ("add a node", f"python -m cloud add NAME --tenant TENANT --key KEY --credentials FOLDER --data {data}"),
+        ("back up", f"python -m cloud backup FILE --data {data}"),
+    ]
+    if "web" in state:
+        lines.insert(1, ("web page", f"http://{state['web']}/  (API: /openapi.json, Prometheus: /metrics)"))
+    return "\n".join(["The cloud is up; Ctrl-C ends it.", *(f"  {label:12}{text}" for label, text in lines)])
 
 
 @click.command(hidden=True)
@@ -35,3 +56,15 @@ def ingest(data: Path, url: str, clock: str | None) -> None:
     from cloud.ingest import run
 
     run(data, url, open_clock(clock))
+
+
+@click.command(hidden=True)
+@DATA
+@click.option("--listen", required=True)
+@click.option("--host", "hosts", multiple=True)
+@CLOCK
+def web(data: Path, listen: str, hosts: tuple[str, ...], clock: str | None) -> None:
+    """Serve the web page; `serve --web` does."""
+    from cloud.web.server import run
+
+    run(data, *host_port("--listen", listen), hosts, open_clock(clock))

@@ -153,15 +153,18 @@ def test_another_nodes_certificate_does_not_speak_for_it(cloud: kit.Cloud) -> No
 
 
 def test_the_certificate_has_the_names_it_was_asked_for(tmp_path: Path) -> None:
-    """A restart with another --name renews it; nodes keep their trust, for the CA stays."""
+    """A restart with another --name adds it, one without any keeps all; nodes keep their trust, for the CA stays."""
     with kit.Cloud(tmp_path / "data", "--name", "192.0.2.7") as cloud:
         keys = cloud.add("n1", os.urandom(32), CHANNELS)
         assert keys.credentials
         first = server_certificate(cloud.state["mqtt"], keys.credentials)
     with kit.Cloud(tmp_path / "data", "--name", "192.0.2.8") as cloud:
         second = server_certificate(cloud.state["mqtt"], keys.credentials)
+    with kit.Cloud(tmp_path / "data") as cloud:
+        third = server_certificate(cloud.state["mqtt"], keys.credentials)
     names = [
         {str(name.value) for name in shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value}
         for shown in (first, second)
     ]
-    assert names == [{"127.0.0.1", "192.0.2.7"}, {"127.0.0.1", "192.0.2.8"}]
+    assert names == [{"127.0.0.1", "192.0.2.7"}, {"127.0.0.1", "192.0.2.7", "192.0.2.8"}]
+    assert third == second

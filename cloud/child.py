@@ -1,0 +1,130 @@
+"""A child process of the supervisor, started again whenever it dies.
+
+Children end with the supervisor even if it is killed: on Linux by PR_SET_PDEATHSIG, set between fork and exec. Those
+written in Python also watch their standard input, on any system; elsewhere than on Linux nats-server outlives a
+supervisor that was killed with SIGKILL, and keeps its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+_STEADY_S = 5.0
+"""A child that lived this long is restarted at once; the pause doubles with each that did not."""
+_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
+_END_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what a forked child calls before exec so that it dies with this process, or None if not on Linux."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def preexec() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return preexec
+
+
+class Child:
+    """One supervised child process: started by `run`, started again whenever it dies."""
+
+    def __init__(self, name: str, command: list[str], ready: str, log: Path) -> None:
+        """`ready` is the text in a line of the child's output that says it is up."""
+        self.name = name
+        self.pid: int | None = None
+        self.ready = asyncio.Event()
+        self.lines = 0
+        self.last = ""
+        self._command = command
+        self._ready_text = ready
+        self._log = log
+        self._process: Process | None = None
+        self._preexec = _die_with_parent()
+        self._watched: dict[str, asyncio.Event] = {}
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Keep the child alive until cancelled; call `changed` whenever it has a new pid and is ready."""
+        pause = _PAUSE_S
+        while True:
+            started = time.monotonic()
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=STDOUT,
+                preexec_fn=self._preexec,
+            )
+            self.pid = self._process.pid
+            await self._read(self._process, changed)
+            code = await self._process.wait()
+            self.ready.clear()
+            self.note(f"{self.name} ended ({code}), starting it again")
+            if time.monotonic() - started >= _STEADY_S:
+                pause = _PAUSE_S
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def expect(self, text: str) -> asyncio.Event:
+        """Return an event that is set when a line of the child's output holds `text`."""
+        return self._watched.setdefault(text, asyncio.Event())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child, if it lives."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def end(self) -> None:
+        """End the child: SIGTERM, then after a second SIGKILL. `run` must have been cancelled."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), _END_S)
+        except asyncio.TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self._process.wait()
+
+    def note(self, line: str) -> None:
+        """Append a line to the log."""
+        with self._log.open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {self.name}: {line}\n")
+
+    async def _read(self, process: Process, changed: Callable[[], None]) -> None:
+        if process.stdout is None:
+            return
+        while raw := await process.stdout.readline():
+            self.last = raw.decode(errors="replace").rstrip()
+            for text, event in self._watched.items():
+                if text in self.last:
+                    event.set()
+            if self._ready_text in self.last:
+                self.ready.set()
+                changed()
+            elif "[INF]" not in self.last:
+                self.note(self.last)
+
+
+async def stdin_closed() -> None:
+    """Return when standard input, a pipe from whoever started this process, ends: it does however that one died."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass
