@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from cloud import store
-from cloud.commands import commits, readings, registry, serve
+from cloud.commands import backup, commits, readings, registry, serve
 from cloud.commands.options import Refusal
+from cloud.errors import CloudError
 
 
 class _Group(click.Group):
@@ -18,13 +18,11 @@ class _Group(click.Group):
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        from cloud.serve import ServeError
-
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # click ends without a word
-        except (store.StoreError, ServeError, OSError) as error:
+        except (CloudError, OSError) as error:
             raise Refusal(str(error)) from None
 
 
@@ -39,5 +37,6 @@ for command in (
     registry.add, registry.revoke, registry.nodes,
     readings.query_command, readings.alerts, readings.cursors,
     commits.records, commits.tail,
+    backup.backup, backup.restore,
 ):  # fmt: skip
     main.add_command(command)

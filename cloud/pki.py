@@ -58,7 +58,7 @@ class Authority:
         self.folder = data / "pki"
         self._now = now or datetime.now(timezone.utc)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._locked():
+        with self.locked():
             self._certificate, self._key = self._open_ca()
 
     @property
@@ -73,7 +73,7 @@ class Authority:
         """
         wanted = [_general_name(name) for name in sorted(set(names))]
         certificate, key = self.folder / "server.pem", self.folder / "server.key"
-        with self._locked():
+        with self.locked():
             if not (certificate.exists() and key.exists() and self._serves(certificate, key, wanted)):
                 fresh = ec.generate_private_key(ec.SECP256R1())
                 made = self._sign(
@@ -104,7 +104,8 @@ class Authority:
         return ours and found.subject == _subject(name, generation) and self._good(found, secret)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Hold what keeps every other process from making a certificate meanwhile."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

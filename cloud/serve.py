@@ -18,11 +18,12 @@ from typing import Any
 
 from cloud import broker, pki, store
 from cloud.child import Child, stdin_closed
+from cloud.errors import CloudError
 
 _READY_S = 10.0
 
 
-class ServeError(RuntimeError):
+class ServeError(CloudError):
     """The cloud cannot be started; the text says why, in one line."""
 
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud import schema, wire
+from cloud.errors import CloudError
 
 BUSY_TIMEOUT_S = 1.0
 NAME = re.compile(r"[a-z0-9_-]{1,32}")
 
 
-class StoreError(ValueError):
+class StoreError(CloudError, ValueError):
     """A request the store refuses; the text says what is wrong and what would be right."""
 
 
