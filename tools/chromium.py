@@ -25,7 +25,7 @@ class ChromiumError(Exception):
 class Chromium:
     """A browser with one page and a profile of its own, both gone at the end. Use as a context manager.
 
-    `errors` collects what the page logs as an error, exceptions, and requests that failed.
+    `errors` collects what the pages log as an error or a warning, exceptions, and requests that failed.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Chromium:
         # It reads from descriptor 3 and writes to 4.
         shell = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
         options = [
-            "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
-            f"--user-data-dir={self._profile.name}",
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--remote-debugging-pipe", f"--user-data-dir={self._profile.name}",
         ]  # fmt: skip
         self._process = subprocess.Popen(
             ["bash", "-c", shell, self._program, *options],
@@ -124,11 +124,11 @@ class Chromium:
             self._loaded = True
         elif method == "Runtime.exceptionThrown":
             self.errors.append(facts["exceptionDetails"]["text"])
-        elif method == "Runtime.consoleAPICalled" and facts["type"] in ("error", "assert"):
+        elif method == "Runtime.consoleAPICalled" and facts["type"] in ("error", "warning", "assert"):
             self.errors.append(" ".join(str(each.get("value")) for each in facts["args"]))
-        elif method == "Log.entryAdded" and facts["entry"]["level"] == "error":
-            self.errors.append(facts["entry"]["text"])
-        elif method == "Network.loadingFailed":
+        elif method == "Log.entryAdded" and facts["entry"]["level"] in ("error", "warning"):
+            self.errors.append(f"{facts['entry']['text']} {facts['entry'].get('url', '')}".rstrip())
+        elif method == "Network.loadingFailed" and not facts.get("canceled"):
             self.errors.append(f"request failed: {facts['errorText']}")
 
     def view(self, width: int, height: int, dark: bool = False, scale: float = 1) -> None:
@@ -140,15 +140,24 @@ class Chromium:
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
 
-    def open(self, page: Path) -> float:
-        """Open a file and return the milliseconds from the navigation's start to the end of its load event."""
+    def open(self, page: Path | str) -> float:
+        """Open a file, or an address, and return the milliseconds from the navigation's start to the end of its load
+        event. Raises ChromiumError.
+        """
         self._loaded = False
-        if failed := self.call("Page.navigate", url=page.absolute().as_uri()).get("errorText"):
+        address = page if isinstance(page, str) else page.absolute().as_uri()
+        if failed := self.call("Page.navigate", url=address).get("errorText"):
             raise ChromiumError(f"{page}: {failed}")
         deadline = time.monotonic() + WAIT_S
         while not self._loaded:
             self._receive(deadline)
         return self.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+
+    def load_images(self) -> None:
+        """Wait until the images are there that load only when they are scrolled to; the page is at its top after."""
+        self.evaluate("new Promise(done => { scrollTo(0, document.body.scrollHeight); setTimeout(done, 100) })")
+        decoded = "Promise.all([...document.images].map(image => image.decode().catch(() => 0)))"
+        self.evaluate(f"{decoded}.then(() => scrollTo(0, 0))")
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression in the page. Raises ChromiumError."""

@@ -42,14 +42,15 @@ def test_on_a_phone_and_on_a_screen(page: Path, dark: bool) -> None:
 
 
 def test_errors_of_a_page_are_seen(tmp_path: Path) -> None:
-    """The browser tells of a script that throws, of a console error and of a file that is missing."""
+    """The browser tells of a script that throws, of a console error or warning and of a file that is missing."""
     broken = tmp_path / "broken.html"
-    broken.write_text("<img src='gone.png'><script>console.error('said'); throw new Error('thrown')</script>")
+    script = "console.error('said'); console.warn('hinted'); throw new Error('thrown')"
+    broken.write_text(f"<img src='gone.png'><script>{script}</script>")
     with Chromium() as browser:
         browser.view(360, 800)
         browser.open(broken)
         browser.evaluate("1")
-        assert {"said"} <= set(browser.errors)
+        assert {"said", "hinted"} <= set(browser.errors)
         assert any("ERR_FILE_NOT_FOUND" in error for error in browser.errors)
         assert any("Uncaught" in error for error in browser.errors)
         with pytest.raises(ChromiumError):
