@@ -101,6 +101,32 @@ def page(
     return [reading for _, reading in found[:limit]], ".".join(map(str, found[limit - 1][0])) if more else None
 
 
+def latest(db: sqlite3.Connection, name: str) -> list[Reading]:
+    """Return the last reading of each channel, by channel id, from the newest frames (40 of each stream at most).
+
+    A channel that none of them holds is left out. Raises StoreError for an unknown node.
+    """
+    wanted = _Wanted.checked(db, name, None, None, None)
+    times = BootClocks(db, wanted.node)
+    newest: dict[int, Reading] = {}
+    streams = db.execute("SELECT id, stream FROM cursor WHERE node = ? AND ring = 2 ORDER BY id DESC", (wanted.node,))
+    for cursor, stream in streams.fetchall():
+        select = "SELECT hi, seq, arrived_ms, payload FROM record INDEXED BY record_time WHERE cursor = ?"
+        unplaced = db.execute(f"{select} AND hi IS NULL AND fault IS NULL ORDER BY seq DESC LIMIT 20", (cursor,))
+        placed = db.execute(f"{select} AND hi IS NOT NULL ORDER BY hi DESC LIMIT 20", (cursor,))
+        for hi, seq, arrived_ms, payload in unplaced.fetchall() + placed.fetchall():
+            all_known = newest.keys() >= wanted.known.keys()
+            if all_known and hi is not None and hi < min(reading.time_s or 0 for reading in newest.values()):
+                break
+            for reading in _of_frame(wanted, times, stream, seq, arrived_ms, payload):
+                known = newest.get(reading.channel_id)
+                if known is None or (reading.time_s or 0, reading.frame_seq) >= (known.time_s or 0, known.frame_seq):
+                    newest[reading.channel_id] = reading
+        if newest:
+            break
+    return [newest[channel] for channel in sorted(newest)]
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """A node's readings of one channel, or of all for None, with start <= time < end."""
@@ -273,8 +299,10 @@ def _values(payload: bytes) -> int:
     return sum(value is not None for row in frame.rows for value in row.values)
 
 
-def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
+def alerts(db: sqlite3.Connection, name: str, limit: int = -1) -> list[dict[str, Any]]:
     """Return a node's events by (stream, seq), then the cloud's own notices. Each has kind, time, time_s and text.
+
+    With a `limit` at most that many events, and that many notices: the last ones.
 
     An event further has stream, seq, boot, uptime_ms, quality and the fields of its kind, numbers as on the wire.
     """
@@ -283,11 +311,11 @@ def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
     times = BootClocks(db, node)
     rows = db.execute(
         "SELECT stream, seq, arrived_ms, payload FROM cursor JOIN record ON record.cursor = cursor.id"
-        " WHERE node = ? AND ring = 1 AND fault IS NULL ORDER BY cursor.id, seq",
-        (node,),
-    )
+        " WHERE node = ? AND ring = 1 AND fault IS NULL ORDER BY cursor.id DESC, seq DESC LIMIT ?",
+        (node, limit),
+    ).fetchall()
     found: list[dict[str, Any]] = []
-    for stream, seq, arrived_ms, payload in rows:
+    for stream, seq, arrived_ms, payload in reversed(rows):
         event = wire.parse_event(payload)
         time_s = times.of_event(stream, event, arrived_ms)
         found.append(
@@ -297,8 +325,8 @@ def alerts(db: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
                 "quality": event.quality, **event.body,
             }
         )  # fmt: skip
-    notices = db.execute("SELECT kind, text, at_ms FROM notice WHERE node = ? ORDER BY id", (node,))
-    for kind, text, at_ms in notices:
+    last = "SELECT kind, text, at_ms FROM notice WHERE node = ? ORDER BY id DESC LIMIT ?"
+    for kind, text, at_ms in reversed(db.execute(last, (node, limit)).fetchall()):
         found.append({"kind": kind, "time": iso(at_ms // 1000), "time_s": at_ms // 1000, "text": text})
     return found
 
