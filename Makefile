@@ -7,7 +7,7 @@ READY  := .venv/stamp
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help sim faults proof sweep report pictures test lint coverage bench build docs clean
+.PHONY: help sim faults proof sweep report pictures cloud test lint coverage bench build docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ report: $(READY) ## make build/sim/report.html anew from the files of the last r
 
 pictures: $(READY) ## make docs/pictures anew: a report in both themes, the live view; needs chromium
 	$(PY) -m tools.pictures
+
+DATA ?= cloud-data
+PORT ?= 8883
+WEB  ?= 127.0.0.1:8080
+
+cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.lan" DATA=cloud-data PORT=8883 WEB=127.0.0.1:8080
+	$(PY) -m cloud serve --guide --data $(DATA) --listen 0.0.0.0:$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
 
 test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest $(ARGS)

@@ -56,7 +56,7 @@ def iso(time_s: int | None) -> str:
 
 def parse_time(text: str) -> int:
     """Return the Unix seconds that `text` names: a whole number, or ISO 8601 (UTC where it names no zone)."""
-    if text.lstrip("-").isdigit():
+    if re.fullmatch(r"-?[0-9]{1,12}", text):
         return int(text)
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))

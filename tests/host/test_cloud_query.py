@@ -170,6 +170,8 @@ def test_records_command(filled: Path) -> None:
         (("query", "n2"), "known: n1"),
         (("query", "n1", "--channel", "air"), "known: air.temperature, light"),
         (("query", "n1", "--from", "yesterday"), "ISO 8601"),
+        (("query", "n1", "--from", "--5"), "ISO 8601"),
+        (("query", "n1", "--to", "9" * 20), "ISO 8601"),
         (("query", "n1", "--raw"), "jsonl"),
         (("alerts", "n2"), "known: n1"),
         (("records", "n2"), "known: n1"),
