@@ -65,7 +65,8 @@ def application(data: Path, clock: Clock, hosts: Iterable[str]) -> FastAPI:
     )  # fmt: skip
     app.state.data = data
     app.state.clock = clock
-    app.state.plots = pages.Plots()
+    app.state.plots = pages.Kept(pages.PLOTS_KEPT)
+    app.state.lately = pages.Kept(pages.NODES_KEPT)
     for router in (api.router, metrics.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"))

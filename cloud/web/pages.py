@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
@@ -20,26 +20,29 @@ templates = Jinja2Templates(Path(__file__).parent / "templates")
 
 SPANS = {"day": 86_400, "week": 7 * 86_400, "month": 31 * 86_400}
 """What a plot may show, in seconds up to now."""
+T = TypeVar("T")
 Span = Literal["day", "week", "month"]
 _SHOWN_ALERTS = 30
-_PLOTS_KEPT = 256
+PLOTS_KEPT = 256
+NODES_KEPT = 1000
 _STEPS = 300
 """A plot's end moves by a span's 300th, so that it can be kept for as long while nothing new comes."""
 
 
-class Plots:
-    """Plots already drawn, the least recently asked for dropped first. One is drawn at a time."""
+class Kept(Generic[T]):
+    """What was made already and may be asked for again; the least recently asked for is dropped first."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Any, ...], str] = OrderedDict()
+    def __init__(self, most: int) -> None:
+        self._kept: OrderedDict[tuple[Any, ...], T] = OrderedDict()
+        self._most = most
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[Any, ...], draw: Callable[[], str]) -> str:
-        """Return the plot under `key`, drawn now if it is not kept."""
+    def get(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """Return what is kept under `key`, made now if it is not there. One is made at a time."""
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = draw()
-                if len(self._kept) > _PLOTS_KEPT:
+                self._kept[key] = make()
+                if len(self._kept) > self._most:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -74,6 +77,17 @@ def _alarms(events: list[dict[str, Any]]) -> list[str]:
     return list(open_.values())
 
 
+def _lately(
+    request: Request, db: Database, node: status.NodeStatus
+) -> tuple[list[query.Reading], list[dict[str, Any]]]:
+    """Return last readings and events of a node, kept until it sends something or its channels are named anew."""
+    known = query.channels_of(db, query.node_id(db, node.node))
+    return request.app.state.lately.get(
+        (node.node, node.commits, *known.items()),
+        lambda: (query.latest(db, node.node), query.alerts(db, node.node, _SHOWN_ALERTS)),
+    )
+
+
 @router.get("/", response_class=HTMLResponse)
 def index(request: Request, db: Database, now: Now) -> Response:
     """Show all nodes: who is overdue, what they last measured, what they have not delivered."""
@@ -81,16 +95,17 @@ def index(request: Request, db: Database, now: Now) -> Response:
     for name in status.names(db):
         node = status.node_status(db, name, now)
         if node is not None:
-            shown.append((node, query.latest(db, name), _alarms(query.alerts(db, name, _SHOWN_ALERTS))))
+            latest, events = _lately(request, db, node)
+            shown.append((node, latest, _alarms(events)))
     return templates.TemplateResponse(request, "index.html", {"nodes": shown, "now": now // 1000})
 
 
 @router.get("/nodes/{node}", response_class=HTMLResponse)
 def node_page(request: Request, node: Node, db: Database, now: Now, span: Annotated[Span, Query()] = "day") -> Response:
     """Show one node."""
-    events = query.alerts(db, node.node, _SHOWN_ALERTS)
+    latest, events = _lately(request, db, node)
     context = {
-        "node": node, "now": now // 1000, "span": span, "spans": list(SPANS), "latest": query.latest(db, node.node),
+        "node": node, "now": now // 1000, "span": span, "spans": list(SPANS), "latest": latest,
         "channels": query.channels_of(db, query.node_id(db, node.node)), "alarms": _alarms(events),
         "events": events[::-1], "cursors": query.cursors(db, node.node), "version": _version(node, span, now),
     }  # fmt: skip

@@ -364,3 +364,15 @@ def test_any_order_any_copies_any_crash(tmp_path: Path, seed: int) -> None:
     assert sum(g["hi"] - g["lo"] + 1 for g in cursor["gaps"]) == len(gaps)
     assert [reading.frame_seq for reading in query.readings(ingest.db, "n1")] == sorted(oracle.delivered)
     assert cursor["conflicts"] == 0
+
+
+def test_a_revoked_node_is_not_heard(ingest: Ingest) -> None:
+    """Whatever the broker still let through; admitted again it goes on where it was."""
+    ingest.take(("s", ingest.birth(1)))
+    ingest.frames(1)
+    store.revoke_node(ingest.db, "n1")
+    assert ingest.take(("t", KEYS.data(2, F, 2, payload(2)))) == set()
+    assert (ingest.state()["2"]["rows"], ingest.counted()) == (1, {})
+    store.add_node(ingest.db, "n1", "acme", KEYS.key, [])
+    assert ingest.take(("t", KEYS.data(2, F, 2, payload(2)))) == {"n1"}
+    assert ingest.ack()[2]["cum"] == 2
