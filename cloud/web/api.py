@@ -134,14 +134,15 @@ def readings(
 ) -> Response:  # fmt: skip
     """Return readings in the order in which they were taken; `next` and the Link header lead to the next page."""
     first, last = (None if text is None else query.parse_time(text) for text in (start, end))
+    as_file = {"Content-Disposition": f'attachment; filename="{node.node}.csv"'}
     if format == "csv" and limit is None and after is None:
         query.readings(db, node.node, channel, first, last)  # refuses what is unknown while a status can still be given
-        return StreamingResponse(_stream(request, node.node, channel, first, last), media_type="text/csv")
+        return StreamingResponse(_stream(request, node.node, channel, first, last), 200, as_file, "text/csv")
     found, following = query.page(db, node.node, channel, first, last, limit or 1000, after)
     address = None if following is None else str(_relative(request, after=following))
     headers = {} if address is None else {"Link": f'<{address}>; rel="next"'}
     if format == "csv":
-        return Response("".join(_csv(found)), headers=headers, media_type="text/csv")
+        return Response("".join(_csv(found)), headers=headers | as_file, media_type="text/csv")
     page = Readings(readings=[_reading(reading) for reading in found], next=address)
     return JSONResponse(page.model_dump(), headers=headers)
 

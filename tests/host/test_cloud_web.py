@@ -160,6 +160,7 @@ def test_csv_is_streamed_whole_or_by_pages(cloud: kit.Cloud) -> None:
     answer = ask(cloud, "/api/nodes/n1/readings?format=csv")
     assert answer.headers["Transfer-Encoding"] == "chunked"
     assert answer.headers["Content-Type"].startswith("text/csv")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="n1.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.body)))
     assert len(rows) == 1980
     del rows[0]["time"]
@@ -316,7 +317,7 @@ def test_a_slow_reader_holds_nothing_up(cloud: kit.Cloud) -> None:
     stream = api._stream(request, "n1", None, None, None)
     assert next(stream).count("\n") == 501
     with sqlite3.connect(cloud.data / "cloud.sqlite3", isolation_level=None) as db:
-        db.execute("UPDATE registry SET version = version")
+        db.execute("UPDATE registry SET version = version + 1")
         assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
     db.close()
     assert sum(piece.count("\n") for piece in stream) == 1480
@@ -345,3 +346,16 @@ def test_without_web_it_is_not_there_and_not_imported(tmp_path: Path) -> None:
         assert "web" not in cloud.state and "web_pid" not in cloud.state
         modules = Path(f"/proc/{cloud.state['pid']}/maps").read_text()
         assert "pydantic_core" not in modules and "numpy" not in modules
+
+
+def test_what_is_kept_follows_what_comes(tmp_path: Path) -> None:
+    """A page shows a reading that was committed after the page before it."""
+    keys = kit.NodeKeys(bytes(32), "acme", "n1")
+    birth = keys.birth(1, 1, [(A, 1, 1), (F, 1, 3)])
+    with kit.Cloud(tmp_path, "--web", "127.0.0.1:0") as cloud:
+        for seq, value in ((1, "17.01"), (2, "17.02")):
+            row = (time.time_ns() // 10**9 - EPOCH_2020 + seq, [1700 + seq, None])
+            payload = kit.frame_payload(seq, 1, kit.codec_frame([(1, -2), (2, 0)], [row]))
+            fill(tmp_path, "n1", int(time.time()), [("s", birth), ("t", keys.data(2, F, seq, payload))])
+            for _ in range(2):
+                assert value in ask(cloud, "/").body and value in ask(cloud, "/nodes/n1").body
