@@ -36,11 +36,12 @@ report: $(READY) ## make build/sim/report.html anew from the files of the last r
 pictures: $(READY) ## make docs/pictures anew: a report in both themes, the live view; needs chromium
 	$(PY) -m tools.pictures
 
-DATA ?= cloud-data
-PORT ?= 8883
-WEB  ?= 127.0.0.1:8080
+# Where nodes call and where the page is served; ADDR, needed the first time, holds the names by which nodes call.
+cloud: DATA ?= cloud-data
+cloud: PORT ?= 8883
+cloud: WEB  ?= 127.0.0.1:8080
 
-cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.lan" DATA=cloud-data PORT=8883 WEB=127.0.0.1:8080
+cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.lan" DATA=cloud-data
 	$(PY) -m cloud serve --guide --data $(DATA) --listen 0.0.0.0:$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
 
 test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
