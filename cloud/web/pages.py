@@ -22,7 +22,9 @@ SPANS = {"day": 86_400, "week": 7 * 86_400, "month": 31 * 86_400}
 """What a plot may show, in seconds up to now."""
 T = TypeVar("T")
 Span = Literal["day", "week", "month"]
-_SHOWN_ALERTS = 30
+_SHOWN_EVENTS = 30
+_SEARCHED_EVENTS = 1000
+"""As far back an alarm is looked for that still holds."""
 PLOTS_KEPT = 256
 NODES_KEPT = 1000
 _STEPS = 300
@@ -79,13 +81,19 @@ def _alarms(events: list[dict[str, Any]]) -> list[str]:
 
 def _lately(
     request: Request, db: Database, node: status.NodeStatus
-) -> tuple[list[query.Reading], list[dict[str, Any]]]:
-    """Return last readings and events of a node, kept until it sends something or its channels are named anew."""
+) -> tuple[list[query.Reading], list[str], list[dict[str, Any]]]:
+    """Return the last readings of a node, the alarms that hold and the last events, newest first.
+
+    They are kept until it sends something or its channels are named anew.
+    """
+
+    def read() -> tuple[list[query.Reading], list[str], list[dict[str, Any]]]:
+        events = query.alerts(db, node.node, _SEARCHED_EVENTS)
+        newest = sorted(events, key=lambda event: event["time_s"] or 0)[-_SHOWN_EVENTS:]
+        return query.latest(db, node.node), _alarms(events), newest[::-1]
+
     known = query.channels_of(db, query.node_id(db, node.node))
-    return request.app.state.lately.get(
-        (node.node, node.commits, *known.items()),
-        lambda: (query.latest(db, node.node), query.alerts(db, node.node, _SHOWN_ALERTS)),
-    )
+    return request.app.state.lately.get((node.node, node.commits, *known.items()), read)
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -95,19 +103,19 @@ def index(request: Request, db: Database, now: Now) -> Response:
     for name in status.names(db):
         node = status.node_status(db, name, now)
         if node is not None:
-            latest, events = _lately(request, db, node)
-            shown.append((node, latest, _alarms(events)))
+            latest, alarms, _ = _lately(request, db, node)
+            shown.append((node, latest, alarms))
     return templates.TemplateResponse(request, "index.html", {"nodes": shown, "now": now // 1000})
 
 
 @router.get("/nodes/{node}", response_class=HTMLResponse)
 def node_page(request: Request, node: Node, db: Database, now: Now, span: Annotated[Span, Query()] = "day") -> Response:
     """Show one node."""
-    latest, events = _lately(request, db, node)
+    latest, alarms, events = _lately(request, db, node)
     context = {
         "node": node, "now": now // 1000, "span": span, "spans": list(SPANS), "latest": latest,
-        "channels": query.channels_of(db, query.node_id(db, node.node)), "alarms": _alarms(events),
-        "events": events[::-1], "cursors": query.cursors(db, node.node), "version": _version(node, span, now),
+        "channels": query.channels_of(db, query.node_id(db, node.node)), "alarms": alarms,
+        "events": events, "cursors": query.cursors(db, node.node), "version": _version(node, span, now),
     }  # fmt: skip
     return templates.TemplateResponse(request, "node.html", context)
 

@@ -359,3 +359,23 @@ def test_what_is_kept_follows_what_comes(tmp_path: Path) -> None:
             fill(tmp_path, "n1", int(time.time()), [("s", birth), ("t", keys.data(2, F, seq, payload))])
             for _ in range(2):
                 assert value in ask(cloud, "/").body and value in ask(cloud, "/nodes/n1").body
+
+
+def test_an_alarm_holds_until_it_is_taken_back(tmp_path: Path) -> None:
+    """However many other events came since; the list shows the newest first, by time."""
+    keys = kit.NodeKeys(bytes(32), "acme", "n1")
+    now = int(time.time()) - EPOCH_2020
+
+    def event(seq: int, kind: int, body: bytes) -> tuple[str, bytes]:
+        return "a", keys.data(1, A, seq, kit.event_payload(kind, body, 1, 0, now - 1000 + seq, 2))
+
+    high = event(1, 1, kit.alarm_body(1, 1, -2, 3125, 3000))
+    failures = [event(seq, 2, bytes([7, seq % 2])) for seq in range(2, 61)]
+    fill(tmp_path, "n1", now + EPOCH_2020, [("s", keys.birth(1, 1, [(A, 1, 99), (F, 1, 1)])), high, *failures])
+    with kit.Cloud(tmp_path, "--web", "127.0.0.1:0") as cloud:
+        assert '<p class="alarm-text">air.temperature above high' in ask(cloud, "/").body
+        page = ask(cloud, "/nodes/n1").body
+        assert "air.temperature above high" in page and page.count("<li><time>") == 30
+        assert page.index("sensor 7: works again") < page.index("sensor 7: no answer")
+        fill(tmp_path, "n1", now + EPOCH_2020, [event(61, 1, kit.alarm_body(1, 0, -2, 2900, 3000))])
+        assert "alarm-text" not in ask(cloud, "/").body
