@@ -43,7 +43,7 @@ class Contact(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A record as the cloud committed it; `readings` is 0 for an event."""
+    """A record as the cloud committed it, at true simulated time; `readings` is 0 for an event."""
 
     t_ms: int
     ring: int
@@ -234,6 +234,16 @@ def _arrival(
     return node, Arrival(int(t_ms), int(ring), int(readings), int(size))
 
 
+def true_time(t_ms: int, cloud_clock: Sequence[Sequence[int]]) -> int:
+    """When it was that the cloud's clock showed `t_ms`; `cloud_clock` says from when on it was wrong by how much, (ms,
+    ms) in order. Of two moments the later one: a clock that was set back is read in the contact that saw it set.
+    """
+    for since, wrong in reversed(cloud_clock):
+        if t_ms - wrong >= since:
+            return t_ms - wrong
+    return t_ms
+
+
 def load(folder: Path) -> Run:
     """Everything but the ledger. Raises ReportError.
 
@@ -254,6 +264,7 @@ def load(folder: Path) -> Run:
     arrivals: dict[str, list[Arrival]] = {}
     columns = "t_ms,node,ring,stream,seq,readings,bytes"
     for name, arrival in _rows(folder / "arrivals.csv", columns, _arrival):
+        arrival = arrival._replace(t_ms=true_time(arrival.t_ms, data.get("cloud_clock", [])))
         arrivals.setdefault(name, []).append(arrival)
     try:
         nodes = []

@@ -176,6 +176,27 @@ def test_work_of_a_node(run: Path) -> None:
     assert node.ring_erases("frames") == [3, 2, 1]
 
 
+def test_a_wrong_clock_of_the_cloud_moves_no_record(tmp_path: Path) -> None:
+    """Records are dated by the cloud; they lie in the contacts that brought them all the same."""
+    folder = kit.write_run(tmp_path)
+    truth = [node.arrivals for node in load(folder).nodes]
+    shifts = [
+        (kit.START_MS + 2 * kit.HOUR, 70_000), (kit.START_MS + 3 * kit.HOUR, 0),
+        (kit.START_MS + 5 * kit.HOUR, -70_000), (kit.START_MS + 5 * kit.HOUR + 5 * kit.MINUTE, 0),
+    ]  # fmt: skip
+    header, *rows = (folder / "arrivals.csv").read_text().splitlines()
+    lines = [header]
+    for row in rows:
+        t_ms, rest = row.split(",", 1)
+        wrong = [by for since, by in shifts if since <= int(t_ms)][-1:] or [0]
+        lines.append(f"{int(t_ms) + wrong[0]},{rest}")
+    assert lines != [header, *rows]
+    (folder / "arrivals.csv").write_text("\n".join(lines) + "\n")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "cloud_clock": shifts}))
+    assert [node.arrivals for node in load(folder).nodes] == truth
+
+
 def test_thinning_keeps_extremes_and_ends() -> None:
     points = [Point(t, t * 7919 % 1000) for t in range(5000)]
     points[2345] = Point(2345, 5000)
