@@ -107,6 +107,7 @@ class _Account:
             boot_ms=round(1000 * self._limits.boot_s),
             set_ms=round(1000 * self._limits.set_s),
             down=self._down(channel.sensor_index),
+            cloud_errors=self._cloud_errors,
         )
         due = rule.account(marks)
         figures.due = due.due

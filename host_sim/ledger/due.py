@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -44,7 +45,7 @@ class DueRule:
       and over a whole life the count of readings fits the time it lasted. Both catch a wrong interval that creeps.
     - Where readings lie further apart, the slots between are due and missed: by reason `sensor` while the node had
       declared it failed, `clock` where it was set; otherwise that is a fault. So too between the last reading and the
-      end.
+      end; there a clock that was wrong and that the cloud may have set back since has its next slot so much later.
     - A life that ends in the middle of a wake, or within `boot_ms` of its begin, missed its last reading by `reset`.
     """
 
@@ -55,6 +56,8 @@ class DueRule:
     boot_ms: int
     set_ms: int
     down: list[tuple[int, int]]
+    cloud_errors: Callable[[int, int], list[int]] = lambda _since, _until: []
+    """By how much the cloud's clock was wrong between two moments; all in ms."""
 
     def account(self, marks: list[Mark]) -> Due:
         """The due list of one channel against its served readings `marks`, in order of time."""
@@ -84,7 +87,7 @@ class DueRule:
             at_once = moved
         if marks and len(result.faults) + sum(result.missed.values()) == before:
             self._check_count(result, marks)
-        self._tail(result, segment, marks[-1].t_ms if marks else segment.on)
+        self._tail(result, segment, marks[-1] if marks else Mark(segment.on, None, 0))
 
     def _between(self, result: Due, one: Mark, other: Mark, moved: bool, at_once: bool) -> None:
         """The slots between two readings of one life; `moved` if the clock was set between them, `at_once` if `one`
@@ -97,10 +100,12 @@ class DueRule:
         for moment in range(one.t_ms + self.interval_ms, other.t_ms - self._slack, self.interval_ms):
             self._miss(result, moment, "sensor" if self._is_down(moment) else "clock" if moved else None)
 
-    def _tail(self, result: Due, segment: Segment, last: int) -> None:
+    def _tail(self, result: Due, segment: Segment, mark: Mark) -> None:
         """The slots between the last reading and the end of the life, or of the run."""
+        last = mark.t_ms
         end = min(segment.end, self.horizon_ms)
-        moment = last + self.interval_ms
+        set_back = max((mark.error_ms - error for error in self.cloud_errors(last, end)), default=0)
+        moment = last + self.interval_ms + (max(0, set_back) if mark.quality else 0)
         while moment + self._slack < end:
             self._miss(result, moment, "sensor" if self._is_down(moment) else None)
             moment += self.interval_ms

@@ -545,6 +545,24 @@ def test_a_clock_that_the_cloud_set_wrong_is_the_clouds_fault(
     assert settle(written).balanced == balanced, settle(written).nodes[0].faults
 
 
+@pytest.mark.parametrize(("silent_s", "excused", "balanced"), [(95, True, True), (95, False, False), (140, True, False)])
+def test_a_clock_set_back_at_the_last_contact_has_its_next_slot_later(
+    tmp_path: Path, silent_s: int, excused: bool, balanced: bool
+):
+    """40 s ahead as the cloud was, and put right with it: the next slot is 100 s after the last reading."""
+    history = quiet_day()
+    history.now = min(history.now, history.last + 1000)
+    history.clock_ms = 40_000.0
+    history.live(START + 5 * HOUR)
+    set_back = history.last + 2000
+    history.pass_to(history.last + 1000 * silent_s)
+    written = write_run(tmp_path, history)
+    record = json.loads((written.folder / "run.json").read_text())
+    record["cloud_clock"] = [[START + HOUR, 40_000], *([[set_back, 0]] if excused else [])]
+    (written.folder / "run.json").write_text(json.dumps(record))
+    assert settle(written).balanced == balanced, settle(written).nodes[0].faults
+
+
 def test_a_row_without_a_clock_is_off_by_what_the_cloud_placed_it(tmp_path: Path):
     """Its uptime may be as far off the other way: that one error grows past the other is no jump of the clock."""
     history = History(1, START)
