@@ -54,6 +54,11 @@ class CloudEnd:
             os.kill(pid, signal.SIGKILL)
         return pid
 
+    def refused(self) -> int:
+        """How often its database has refused ingest a write so far."""
+        log = self.data / "cloud.log"
+        return log.read_text().count("ingest: database: ") if log.exists() else 0
+
     def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]], credentials: Path) -> None:
         """Registers a node; what it needs for TLS is written into the folder `credentials`."""
         self._call(

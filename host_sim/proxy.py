@@ -27,9 +27,10 @@ class Proxy:
         upstream: tuple[str, int],
         conductor: Conductor,
         path: Path | None = None,
-        on_chunk: Callable[[], None] = lambda: None,
+        on_chunk: Callable[[bool], None] = lambda _calm: None,
     ) -> None:
-        """`path` says what happens to the data; `on_chunk` is called ahead of each piece that is passed on."""
+        """`path` says what happens to the data; `on_chunk` is called ahead of each piece that is passed on, with
+        whether nothing ails the way."""
         self.upstream = upstream
         self.path = path or Path()
         self.on_chunk = on_chunk
@@ -106,7 +107,6 @@ class Proxy:
         clock, answer_s = self._conductor.clock, ANSWER_S if up else 0.0
         while data := await source.read(65536):
             self._touch(answer_s)
-            self.on_chunk()
             if up:
                 self.bytes_up += len(data)
             else:
@@ -118,6 +118,7 @@ class Proxy:
                 sink.write(data[: reset.passed])
                 await sink.drain()
                 raise
+            self.on_chunk(not self.path.disturbed(now))
             for number, piece in enumerate(pieces, 1):
                 at = self.path.delivered_at(len(piece), up, now)
                 if at > now:

@@ -3,8 +3,10 @@ wrong. Done to it from outside, as the world does it.
 """
 
 import asyncio
+import contextlib
 import resource
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +17,7 @@ from host_sim.faults import kinds
 from host_sim.faults.kinds import KINDS
 from host_sim.faults.log import FaultLog, Strike
 from host_sim.faults.plan import Fault
+from host_sim.node import SimulationError
 
 CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
 
@@ -34,10 +37,15 @@ class Sufferer(Protocol):
         """kill -9 of `ingest` or `broker`; returns the pid it had."""
         ...
 
+    def refused(self) -> int:
+        """How often its database has refused ingest a write so far."""
+        ...
+
 
 class CloudFaults:
     """Strikes in the middle of a contact, once the plan's moment has come; the clock jumps without one. One fault at a
-    time. While it lasts simulated time does not jump, so the outage takes the time it takes.
+    time. While it lasts simulated time does not jump, so the outage takes the time it takes. A database locked, or a
+    disk full, while ingest has nothing to write has not struck: it comes again with the next piece of data.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class CloudFaults:
         self._log = log
         self._counted = 0
         self._task: asyncio.Task[None] | None = None
+        self._failed: SimulationError | None = None
         self._wrong_until = 0
         self.shifts: list[tuple[int, int]] = []
         """When the cloud's clock was set to another error, and to which; both microseconds."""
@@ -61,59 +70,83 @@ class CloudFaults:
         """Whether one is at work, or its aftermath."""
         return self._task is not None
 
-    def chunk_passed(self) -> None:
-        """Called ahead of each piece of data on any node's way to the broker."""
+    def chunk_passed(self, calm: bool = True) -> None:
+        """Called ahead of each piece of data on any node's way to the broker. A way with a fault of its own is not
+        `calm`: what strikes there may be over before anything comes through.
+        """
         now = self._conductor.clock.now()
         self._turn_clock(now)
-        if not self._waiting or now < self._waiting[0].at_us or self._task is not None:
+        if not calm or not self._waiting or now < self._waiting[0].at_us or self._task is not None:
             return
         self._counted += 1
         if self._counted > self._waiting[0].count:
             self._counted = 0
             fault = self._waiting.pop(0)
-            strike = self._log.struck(fault, now)
-            killed = self._cloud.kill(_PROCESS[fault.kind]) if fault.kind in _PROCESS else 0
+            strike = killed = None
+            if fault.kind in _PROCESS:
+                strike = self._log.struck(fault, now)
+                killed = self._cloud.kill(_PROCESS[fault.kind])
             self._task = asyncio.ensure_future(self._last(fault, strike, killed))
 
-    async def _last(self, fault: Fault, strike: Strike, killed: int) -> None:
+    async def _last(self, fault: Fault, strike: Strike | None, killed: int | None) -> None:
         self._conductor.hold(True)
         try:
             if fault.kind in _PROCESS:
                 while self._cloud.pids()[f"{_PROCESS[fault.kind]}_pid"] == killed:
                     await asyncio.sleep(0.01)
             elif fault.kind == kinds.DB_LOCKED:
-                await self._lock(fault.lasts_us / 1e6)
+                strike = await self._lock(fault)
             else:
-                await self._fill(fault.lasts_us / 1e6)
-            strike.until_us = self._conductor.clock.now()
+                strike = await self._fill(fault)
+            if strike is None:
+                self._waiting.insert(0, fault)
+            else:
+                strike.until_us = self._conductor.clock.now()
             await asyncio.sleep(CATCH_UP_S)
+        except (OSError, sqlite3.Error, ValueError) as error:
+            self._failed = SimulationError(f"fault {fault.kind} could not be made: {error}")
         finally:
             self._conductor.hold(False)
             self._task = None
 
-    async def _lock(self, seconds: float) -> None:
+    async def _endure(self, fault: Fault) -> Strike | None:
+        """The time it lasts; None if ingest was refused nothing in it."""
+        before, began = self._cloud.refused(), self._conductor.clock.now()
+        until = time.monotonic() + fault.lasts_us / 1e6
+        strike = None
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.05))
+            if strike is None and self._cloud.refused() > before:
+                strike = self._log.struck(fault, began)
+        return strike
+
+    async def _lock(self, fault: Fault) -> Strike | None:
         """As a database shell with an open transaction."""
         (database,) = self._cloud.data.glob("*.sqlite3")
         connection = sqlite3.connect(database, timeout=5, isolation_level=None)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            await asyncio.sleep(seconds)
+            strike = await self._endure(fault)
             connection.execute("ROLLBACK")
+            return strike
         finally:
             connection.close()
 
-    async def _fill(self, seconds: float) -> None:
+    async def _fill(self, fault: Fault) -> Strike | None:
         """A file size limit of 0 (getrlimit(2)): every write of ingest to a file fails, as on a full disk.
 
         Linux only.
         """
+        if not hasattr(resource, "prlimit"):
+            raise OSError("another process can be kept from writing on Linux only")
         pid = self._cloud.pids()["ingest_pid"]
         limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))
         try:
-            await asyncio.sleep(seconds)
+            return await self._endure(fault)
         finally:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+            with contextlib.suppress(ProcessLookupError):  # the one that was started in its place has no limit
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
     def _turn_clock(self, now: int) -> None:
         if self._wrong_until and now >= self._wrong_until:
@@ -130,7 +163,9 @@ class CloudFaults:
         self.shifts.append((now, by))
 
     async def end(self) -> None:
-        """What is under way is undone."""
+        """What is under way is undone. Raises SimulationError if a fault that counts as struck could not be made."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._failed is not None:
+            raise self._failed

@@ -36,7 +36,8 @@ KINDS = {
     SLOW: Kind(NODE, (1800, 7200), 1, (0, 0), "20 kbit/s, and half a second there and back"),
     BROKER_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of the broker"),
     INGEST_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of ingest"),
-    DB_LOCKED: Kind(CLOUD, (2, 4), 12, (0, 0), "another program holds the database's write lock"),
-    DISK_FULL: Kind(CLOUD, (2, 4), 12, (0, 0), "ingest can write nothing to disk"),
+    # Ahead of the first thing that a contact has to commit, its birth: later ones may find nothing to spoil.
+    DB_LOCKED: Kind(CLOUD, (2, 4), 5, (0, 0), "another program holds the database's write lock"),
+    DISK_FULL: Kind(CLOUD, (2, 4), 5, (0, 0), "ingest can write nothing to disk"),
     CLOCK_JUMP: Kind(CLOUD, (7200, 21600), 1, (-75, 75), "the cloud's clock is wrong"),
 }

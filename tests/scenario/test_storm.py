@@ -27,6 +27,12 @@ def test_every_kind_strikes_each_node_or_the_cloud_end(stormy):
     assert "never struck" not in done.stderr
 
 
+def test_the_database_is_in_fact_locked_and_the_disk_full(stormy):
+    """Ingest complains of each: a fault that found nothing to write would prove nothing."""
+    log = (stormy[0] / "cloud" / "cloud.log").read_text()
+    assert "database is locked" in log and "disk I/O error" in log
+
+
 def test_what_is_missed_is_explained_and_nothing_else_is_gone(stormy):
     totals = ledger(stormy[0])["totals"]
     assert totals["lost"] == totals["duplicates"] == totals["unexplained"] == 0
