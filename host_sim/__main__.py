@@ -1,4 +1,4 @@
-"""`python -m host_sim run`: simulate a fleet of one node file and balance its ledger."""
+"""`python -m host_sim`: simulate a fleet and balance its ledger, print what would go wrong, sweep over seeds."""
 
 import json
 import sys
@@ -56,7 +56,7 @@ def run(plan: Plan, as_json: bool, plain: bool) -> None:
         _say_more(simulation, book, page, as_json)
     except BrokenPipeError:
         raise  # nobody reads any longer; click ends without a word
-    except (SimulationError, BuildError, OSError) as error:
+    except (SimulationError, BuildError, ledger.RunError, OSError) as error:
         click.echo(f"sim: {error}", err=True)
         sys.exit(1)
     sys.exit(0 if book.balanced else 1)

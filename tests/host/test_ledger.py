@@ -545,7 +545,9 @@ def test_a_clock_that_the_cloud_set_wrong_is_the_clouds_fault(
     assert settle(written).balanced == balanced, settle(written).nodes[0].faults
 
 
-@pytest.mark.parametrize(("silent_s", "excused", "balanced"), [(95, True, True), (95, False, False), (140, True, False)])
+@pytest.mark.parametrize(
+    ("silent_s", "excused", "balanced"), [(95, True, True), (95, False, False), (140, True, False)]
+)
 def test_a_clock_set_back_at_the_last_contact_has_its_next_slot_later(
     tmp_path: Path, silent_s: int, excused: bool, balanced: bool
 ):
