@@ -25,7 +25,7 @@ faults: $(READY) ## print what would go wrong in such a run, and when: FAULTS=no
 	$(PY) -m host_sim faults $(SIM)
 
 proof: $(READY) ## four nodes, seven days, every fault on each node, two days without a network
-	$(PY) -m host_sim run --nodes 4 --days 7 --faults proof --folder build/proof $(if $(SEED),--seed $(SEED))
+	$(PY) -m host_sim run --nodes 4 --days 7 --faults proof --strict --folder build/proof $(if $(SEED),--seed $(SEED))
 
 sweep: $(READY) ## every fault under many seeds, a ledger each: SEEDS=20
 	$(PY) -m host_sim sweep $(if $(SEEDS),--seeds $(SEEDS))

@@ -43,8 +43,9 @@ def main() -> None:
 @main.command()
 @takes_plan
 @click.option("--json", "as_json", is_flag=True, help="Write an object per event to standard output, and nothing else.")
+@click.option("--strict", is_flag=True, help="Exit status 1, too, when a fault of the plan never struck.")
 @click.option("--plain", is_flag=True, help="Write lines, as where standard error is no terminal.")
-def run(plan: Plan, as_json: bool, plain: bool) -> None:
+def run(plan: Plan, as_json: bool, strict: bool, plain: bool) -> None:
     """Simulate, then balance the ledger. Exit status 1 when it does not balance, 2 for bad input."""
     try:
         with view.choose(as_json, plain) as shown:
@@ -59,7 +60,8 @@ def run(plan: Plan, as_json: bool, plain: bool) -> None:
     except (SimulationError, BuildError, ledger.RunError, OSError) as error:
         click.echo(f"sim: {error}", err=True)
         sys.exit(1)
-    sys.exit(0 if book.balanced else 1)
+    hollow = strict and simulation.log.missed(simulation.faults)
+    sys.exit(0 if book.balanced and not hollow else 1)
 
 
 def _settle(folder: Path) -> tuple[ledger.Ledger, str]:

@@ -21,6 +21,7 @@ class ContactLog:
         self._joined: int | None = None
         self._opened: int | None = None
         self._before = (0, 0)
+        self._line = ""  # of the contact before, but for its bytes
 
     @property
     def state(self) -> str:
@@ -32,6 +33,7 @@ class ContactLog:
     def joining(self, now: int) -> None:
         """The radio is told to join; a second try belongs to the same contact."""
         if self._joined is None:
+            self._flush()
             self._joined = now
             self._before = (self._proxy.bytes_up, self._proxy.bytes_down)
 
@@ -42,13 +44,19 @@ class ContactLog:
 
     def ended(self, now: int) -> None:
         """The sockets are closed, or the boot is over."""
-        if self._joined is None:
-            return
-        opened = "" if self._opened is None else self._opened // 1000
-        up, down = self._proxy.bytes_up - self._before[0], self._proxy.bytes_down - self._before[1]
-        self._file.write(f"{self._joined // 1000},{opened},{now // 1000},{up},{down}\n")
-        self._joined = self._opened = None
+        if self._joined is not None:
+            opened = "" if self._opened is None else self._opened // 1000
+            self._line = f"{self._joined // 1000},{opened},{now // 1000}"
+            self._joined = self._opened = None
+
+    def _flush(self) -> None:
+        """What the proxy has still passed on since the contact's end was its own."""
+        if self._line:
+            up, down = self._proxy.bytes_up - self._before[0], self._proxy.bytes_down - self._before[1]
+            self._file.write(f"{self._line},{up},{down}\n")
+            self._line = ""
 
     def close(self) -> None:
-        """Nothing more is written."""
+        """Writes the last contact; nothing more comes."""
+        self._flush()
         self._file.close()

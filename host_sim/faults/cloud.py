@@ -123,9 +123,10 @@ class CloudFaults:
     async def _lock(self, fault: Fault) -> Strike | None:
         """As a database shell with an open transaction."""
         (database,) = self._cloud.data.glob("*.sqlite3")
-        connection = sqlite3.connect(database, timeout=5, isolation_level=None)
+        connection = sqlite3.connect(database, timeout=0, isolation_level=None)
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            while not _begun(connection):
+                await asyncio.sleep(0.005)
             strike = await self._endure(fault)
             connection.execute("ROLLBACK")
             return strike
@@ -169,3 +170,14 @@ class CloudFaults:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._failed is not None:
             raise self._failed
+
+
+def _begun(connection: sqlite3.Connection) -> bool:
+    """Whether it has the write lock now; False while somebody else holds it."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        return False
+    return True

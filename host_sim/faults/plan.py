@@ -18,6 +18,7 @@ else:
 SETS = Path(__file__).with_name("sets")
 _KEYS = {"kind", "times", "at", "lasts", "size", "together"}
 _QUIET_END_S = 4 * 3600  # what strikes late must still be seen to heal
+_TRIES = 20  # draws of an outage that lies within none; a run that is too short for it has to do with the last
 
 
 class FaultSetError(ValueError):
@@ -119,16 +120,20 @@ def draw(entries: Iterable[Entry], seed: int, nodes: Sequence[str], start_us: in
     dice = random.Random(f"{seed} faults")
     last = max(start_us + 1, end_us - min(_QUIET_END_S * 1_000_000, (end_us - start_us) // 4))
     faults: list[Fault] = []
-    for entry in entries:
+    for entry in sorted(entries, key=lambda each: each.at is None):  # those with a moment of their own come first
         kind = KINDS[entry.kind]
         groups = [[node] for node in nodes] if kind.hits == kinds.NODE else [[""]]
         if entry.together:
             groups = [list(nodes)]
         for group in groups:
             for _ in range(entry.times):
-                at = dice.randrange(start_us, last) if entry.at is None else start_us + int(entry.at * 1e6)
-                lasts, size = int(dice.uniform(*entry.lasts) * 1e6), _size(dice, kind, entry)
-                faults += [Fault(at, entry.kind, node, lasts, dice.randrange(kind.reach), size) for node in group]
+                for _ in range(_TRIES):
+                    at = dice.randrange(start_us, last) if entry.at is None else start_us + int(entry.at * 1e6)
+                    lasts, size = int(dice.uniform(*entry.lasts) * 1e6), _size(dice, kind, entry)
+                    drawn = [Fault(at, entry.kind, node, lasts, dice.randrange(kind.reach), size) for node in group]
+                    if entry.at is not None or not any(_hidden(each, faults) for each in drawn):
+                        break
+                faults += drawn
     return sorted((fault for fault in faults if fault.at_us < end_us), key=lambda fault: (fault.at_us, fault.node))
 
 
@@ -142,6 +147,16 @@ def kills(seed: int, count: int, nodes: Sequence[str], start_us: int, end_us: in
         node = dice.choice(nodes) if KINDS[kind].hits == kinds.NODE else ""
         faults.append(Fault(at, kind, node, count=dice.randrange(KINDS[kind].reach)))
     return faults
+
+
+def _hidden(fault: Fault, others: Iterable[Fault]) -> bool:
+    """True where the node would have no Wi-Fi anyway: an outage within an outage shows nothing."""
+    return fault.kind == kinds.WIFI_OUT and any(
+        (other.kind, other.node) == (fault.kind, fault.node)
+        and fault.at_us < other.at_us + other.lasts_us
+        and other.at_us < fault.at_us + fault.lasts_us
+        for other in others
+    )
 
 
 def _size(dice: random.Random, kind: Kind, entry: Entry) -> int:

@@ -1,6 +1,7 @@
 """The live view: how far the run is, what each node does, and the faults as they strike."""
 
 import io
+import re
 import time
 
 from rich.console import Console, Group, RenderableType
@@ -99,7 +100,9 @@ def export_svg(status: Status, width: int = 100) -> str:
     """The view as an SVG image of a terminal of `width` columns."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(screen(status, "simulating" if status.share < 1 else "simulated", width))
-    return console.export_svg(title="make sim", unique_id="fieldnode-live")
+    drawn = console.export_svg(title="make sim", unique_id="fieldnode-live")
+    # The template asks another host for its font; any monospaced one will do.
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
 
 
 class LiveView(View):

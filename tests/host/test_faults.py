@@ -7,6 +7,7 @@ import pytest
 
 from host_sim.clock import SimClock
 from host_sim.conductor import Conductor
+from host_sim.contacts import ContactLog
 from host_sim.faults.air import Air
 from host_sim.faults.log import FaultLog
 from host_sim.faults.path import Path, Reset
@@ -206,3 +207,22 @@ def test_simulated_time_never_jumps_over_a_held_piece(tmp_path):
         conductor.leave("n")
 
     asyncio.run(scenario())
+
+
+def test_bytes_that_come_through_late_belong_to_the_contact_that_sent_them(tmp_path):
+    class Counts:
+        bytes_up, bytes_down = 100, 10
+
+    log = ContactLog(tmp_path / "contacts.csv", Counts())  # type: ignore[arg-type]
+    log.joining(START)
+    log.opened(START + S)
+    Counts.bytes_up += 50
+    log.ended(START + 2 * S)
+    Counts.bytes_up += 7
+    log.joining(START + 60 * S)
+    Counts.bytes_down += 5
+    log.ended(START + 63 * S)
+    log.close()
+    assert [line.split(",")[3:] for line in (tmp_path / "contacts.csv").read_text().splitlines()] == [
+        ["bytes_up", "bytes_down"], ["57", "0"], ["0", "5"],
+    ]  # fmt: skip

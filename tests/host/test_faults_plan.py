@@ -39,6 +39,15 @@ def test_the_proof_takes_the_network_from_all_nodes_for_two_days_at_once():
     assert {fault.node for fault in long} == set(NODES) and len({fault.at_us for fault in long}) == 1
 
 
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_no_outage_hides_in_another_of_the_same_node(seed):
+    outs = [fault for fault in draw("proof", seed, days=7) if fault.kind == "wifi_out"]
+    for node in NODES:
+        own = [fault for fault in outs if fault.node == node]
+        assert len(own) == 2
+        assert own[0].at_us + own[0].lasts_us <= own[1].at_us
+
+
 def test_plans_are_in_order_and_leave_the_end_quiet():
     drawn = draw("all")
     assert drawn == sorted(drawn, key=lambda fault: fault.at_us)

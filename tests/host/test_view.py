@@ -110,6 +110,7 @@ def test_the_picture_is_an_svg_that_shows_the_same():
     tree = ElementTree.fromstring(live.export_svg(status(0.25, 2)))
     text = "".join(tree.itertext()).replace("\xa0", " ")
     assert tree.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "font-face" not in live.export_svg(status(0.25, 2)), "another host would be asked for a font"
     for part in ("greenhouse-1", "acknowledged", "12,000", "25%", "power cut", "cut 1", "wifi out"):
         assert part in text, part
     assert live.export_svg(status(0.25, 2)) == live.export_svg(status(0.25, 2))
