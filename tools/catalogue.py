@@ -1,4 +1,4 @@
-"""What a node file may name: the settings of the schema, the boards and the drivers."""
+"""Where the device's sources lie, and what a node file may name: the schema's settings, the boards, the drivers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).resolve().parent.parent
+import platformdirs
+
+_HERE = Path(__file__).resolve().parent
+CHECKOUT = (_HERE.parent / "firmware").is_dir()
+# Installed, the sources lie inside this package (pyproject.toml, force-include).
+ROOT = _HERE.parent if CHECKOUT else _HERE / "device"
+CACHE = Path(platformdirs.user_cache_dir("fieldnode", False))
 BOARDS = ROOT / "boards"
 DRIVERS = ROOT / "lib" / "drivers"
 

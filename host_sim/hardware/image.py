@@ -1,13 +1,12 @@
 """The flash of a new board, and whose flash an image is: the markers that each chip's boot ROM looks for."""
 
-import hashlib
 import struct
 from pathlib import Path
 
 from host_sim.hardware.flash import SECTOR, Flash
-from tools.boards import Board, Partition
+from tools.boards import Board
+from tools.flash import partition_table
 
-_TABLE = 0x8000  # CONFIG_PARTITION_TABLE_OFFSET
 # esp_image_header_t (ESP-IDF, esp_app_format.h): magic, segments, SPI mode, size and speed, entry, WP pin, drive,
 # chip id.
 _ESP_MAGIC = 0xE9
@@ -67,18 +66,7 @@ def _markers(board: Board) -> list[tuple[int, bytes]]:
         return [(0, _PICOBIN)]
     size = _ESP_SIZES[board.flash_size] << 4
     header = _ESP_HEADER.pack(_ESP_MAGIC, 0, 2, size, 0, 0xEE, bytes(3), _ESP_IDS[board.chip])
-    return [(_ESP_LOADERS[board.chip], header), (_TABLE, partition_table(board.partitions))]
-
-
-def partition_table(partitions: tuple[Partition, ...]) -> bytes:
-    """Binary table: esp_partition_info_t (ESP-IDF, esp_flash_partitions.h), with the MD5 entry that gen_esp32part.py
-    appends, padded to a sector."""
-    table = b"".join(
-        struct.pack("<HBBII16sI", 0x50AA, each.type, each.subtype, each.offset, each.size, each.label.encode(), 0)
-        for each in partitions
-    )
-    table += b"\xeb\xeb" + b"\xff" * 14 + hashlib.md5(table).digest()
-    return table.ljust(0xC00, b"\xff")
+    return [(_ESP_LOADERS[board.chip], header), (partition_table.ADDRESS, partition_table.encode(board.partitions))]
 
 
 def _crc32_mpeg2(data: bytes) -> int:

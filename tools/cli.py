@@ -1,0 +1,318 @@
+"""The command `fieldnode`: from a bare board to a node in the field.
+
+Exit status 0 done, 1 failed on the way (run the same command again), 2 refused: nothing was done to the board.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools import boards, build
+from tools.boards import Board
+from tools.flash import FlashError, Refusal, tree
+from tools.flash.progress import Report
+from tools.nodefile import NodeFile, NodeFileError
+from tools.nodefile import load as load_node
+
+_SELFTEST = "selftest.py"
+_FOLLOW_S = 0.05
+
+
+class _Group(click.Group):
+    """Turns what the parts raise into one line and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (FlashError, NodeFileError, build.BuildError, boards.BoardError) as error:
+            click.echo(str(error), err=True)
+            sys.exit(getattr(error, "status", 2))
+
+
+_NODE = click.argument("node", type=click.Path(path_type=Path))
+_PORT = click.option("--port", help="Serial port, such as COM3 or /dev/ttyACM0; found by itself if there is one only.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+_WAIT = click.option("--wait", type=float, default=0, metavar="S",
+                     help="How long the port may be missing: a sleeping node wakes, or somebody presses RESET.")
+_FW = click.option("--fw", type=click.Path(path_type=Path), help="This MicroPython image instead of the pinned one.")
+_SHA = click.option("--accept-sha256", metavar="HEX", help="Confirms the first download of an image.")
+_ERASE = click.option("--erase", is_flag=True, help="Erase a board that holds something else, without asking.")
+_VOLUME = click.option("--volume", type=click.Path(path_type=Path), help="RP2: where the board shows its volume.")
+_BAUD = click.option("--baud", type=int, default=460800, show_default=True, help="ESP32: speed of the loader.")
+_STATUS = click.option("--status-wait", type=float, default=30, show_default=True, metavar="S",
+                       help="How long the first boot may take until the node tells its status; 0 does not wait.")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Fieldnode: flash a board, deploy a node, talk to it."""
+
+
+def _port(port: str | None, board: Board | None) -> str:
+    from tools.flash import ports
+
+    return port or ports.find(board)
+
+
+def _link(port: str, board: Board | None, wait: float = 0):
+    from tools.flash.link import Link
+
+    return Link(port, wait, pulse=board is None or board.family == "esp32")
+
+
+# Firmware
+
+
+@main.command()
+@_NODE
+@_PORT
+@_FW
+@_SHA
+@_ERASE
+@_VOLUME
+@_BAUD
+@_JSON
+def flash(
+    node: Path, port: str | None, fw: Path | None, accept_sha256: str | None, erase: bool, volume: Path | None,
+    baud: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Write MicroPython, and on an ESP32 our partition table, onto the board of NODE, a node file.
+
+    What the node has stored stays, where the board already has our layout.
+    """
+    report = Report(as_json)
+    board = boards.load(load_node(node).board)
+    facts = _flash(board, port, fw, accept_sha256, erase, volume, baud, report)
+    report.finish(facts, f"{board.name} has its firmware; next: fieldnode deploy {node}")
+
+
+def _flash(
+    board: Board, port: str | None, fw: Path | None, sha256: str | None, erase: bool, volume: Path | None, baud: int,
+    report: Report,
+) -> dict[str, Any]:  # fmt: skip
+    from tools.flash import firmware
+
+    image, name = firmware.image(board, fw, sha256, report)
+    if board.family == "esp32":
+        return firmware.esp32(board, _port(port, board), image, name, erase, baud, report)
+    return firmware.rp2(board, port, image, name, volume, report)
+
+
+# Files
+
+
+@main.command()
+@_NODE
+@_PORT
+@click.option("--dry-run", is_flag=True, help="Only tell what would be on the board.")
+@_WAIT
+@_STATUS
+@_JSON
+def deploy(node: Path, port: str | None, dry_run: bool, wait: float, status_wait: float, as_json: bool) -> None:
+    """Copy code, settings and identity of NODE, a node file, onto its board: only what changed. Restarts the node."""
+    report = Report(as_json)
+    checked = load_node(node)
+    if dry_run:
+        _dry_run(checked, report)
+        return
+    facts, text = _deploy(checked, port, wait, status_wait, report)
+    report.finish(facts, text)
+
+
+def _plan(node: NodeFile, whole: bool = True) -> tree.Tree:
+    from tools.identity import Identity
+
+    build.build()
+    identity = Identity(node).read()
+    if whole:
+        tree.complete(identity, node)
+    return tree.plan(node, identity)
+
+
+def _dry_run(node: NodeFile, report: Report) -> None:
+    from tools.flash import deploy as deploying
+
+    files = _plan(node, whole=False)
+    facts = deploying.dry_run(files)
+    missing = [name for name in tree.IDENTITY if name not in files]
+    facts["missing"] = missing
+    note = f"\nnot yet there: {', '.join(missing)}; made by `fieldnode provision`" if missing else ""
+    report.finish(facts, deploying.dry_run_text(facts) + note)
+
+
+def _deploy(
+    node: NodeFile, port: str | None, wait: float, status_wait: float, report: Report
+) -> tuple[dict[str, Any], str]:
+    from tools.flash import deploy as deploying
+    from tools.flash import firstboot
+
+    board = boards.load(node.board)
+    files = _plan(node)
+    device = _port(port, board)
+    with _link(device, board, wait) as link:
+        facts = deploying.deploy(link, board, files, report)
+    text = deploying.as_text(facts, device)
+    if status_wait > 0:
+        report.say(text)
+        facts["status"] = firstboot.status(device, status_wait)
+        text = "\n".join(f"  {key}: {value}" for key, value in facts["status"].items())
+    return facts, text
+
+
+# What is on a board
+
+
+@main.command()
+@_NODE
+@_PORT
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_WAIT
+@_JSON
+def erase(node: Path, port: str | None, yes: bool, wait: float, as_json: bool) -> None:
+    """Erase the board of NODE: an ESP32 wholly, an RP2's files and readings (its firmware stays)."""
+    from tools.flash import wipe
+
+    report = Report(as_json)
+    board = boards.load(load_node(node).board)
+    device = _port(port, board)
+    if not yes and not report.confirm(f"{device}: erase all, readings not yet sent included?"):
+        raise Refusal(f"{device}: nothing was erased; confirm, or give --yes")
+    if board.family == "esp32":
+        wipe.esp32(board, device)
+    else:
+        with _link(device, board, wait) as link:
+            wipe.rp2(link, board)
+    report.finish({"erased": device}, f"{device}: erased")
+
+
+@main.command()
+@_NODE
+@click.argument("file", type=click.Path(path_type=Path))
+@_PORT
+@_WAIT
+@_JSON
+def backup(node: Path, file: Path, port: str | None, wait: float, as_json: bool) -> None:
+    """Read the flash of NODE's board into FILE: an ESP32's wholly, of an RP2 what holds files and readings.
+
+    FILE holds the node's secrets too.
+    """
+    from tools.flash import wipe
+
+    report = Report(as_json)
+    board = boards.load(load_node(node).board)
+    device = _port(port, board)
+    with report.bar("reading") as update:
+        if board.family == "esp32":
+            data = wipe.read_esp32(board, device, update)
+        else:
+            with _link(device, board, wait) as link:
+                data = wipe.read_rp2(link, board, update)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(data)
+    report.finish({"file": str(file), "bytes": len(data)}, f"{file}: {len(data)} bytes of {device}")
+
+
+@main.command()
+@_PORT
+@_WAIT
+@click.option("--script", type=click.Path(path_type=Path), hidden=True)
+def selftest(port: str | None, wait: float, script: Path | None) -> None:
+    """Check on the board itself that its ports keep their contract (boards/README.md). Needs a deployed node."""
+    from tools.catalogue import BOARDS
+
+    path = script or BOARDS / _SELFTEST
+    if not path.exists():
+        raise Refusal(f"{path}: there is no self-test")
+    device = _port(port, None)
+    with _link(device, None, wait) as link:
+        said = link.run(path.read_text(encoding="utf-8"), 120)
+        link.restart()
+    click.echo(said.replace("\r\n", "\n"), nl=False)
+    lines = said.strip().splitlines()
+    if not lines or not lines[-1].lower().startswith("ok"):
+        raise FlashError(f"{device}: the self-test found faults")
+
+
+@main.command()
+@_NODE
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The cloud end's data folder.")
+@click.option("--renew", is_flag=True, help="Give the node another certificate.")
+@_JSON
+def provision(node: Path, data: Path, renew: bool, as_json: bool) -> None:
+    """Make NODE, a node file, known to the cloud end, and keep what the node must carry in .identity/ beside it."""
+    from tools import provision as provisioning
+
+    report = Report(as_json)
+    facts = provisioning.provision(load_node(node), data, renew)
+    text = f"{facts['node']}: key {facts['key']}, certificate {facts['certificate']}, in {facts['identity']} (secret)"
+    report.finish(facts, text)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def console(arguments: tuple[str, ...]) -> None:
+    """Talk to a node: its console over the serial port."""
+    try:
+        from tools import console as consoles  # pyright: ignore[reportAttributeAccessIssue]
+    except ImportError as error:
+        raise Refusal(f"no console: {error}") from error
+    consoles.main(args=list(arguments), prog_name="fieldnode console")
+
+
+@main.command()
+@_NODE
+@_PORT
+@_FW
+@_SHA
+@_ERASE
+@_VOLUME
+@_BAUD
+@_WAIT
+@_STATUS
+def run(
+    node: Path, port: str | None, fw: Path | None, accept_sha256: str | None, erase: bool, volume: Path | None,
+    baud: int, wait: float, status_wait: float,
+) -> None:  # fmt: skip
+    """Check NODE, a node file, flash its board if it has no fitting MicroPython, deploy, and follow what it says."""
+    from tools.flash import firmware
+
+    report = Report()
+    checked = load_node(node)
+    board = boards.load(checked.board)
+    _plan(checked)  # whatever is wrong with it is said before a board is touched
+    if not firmware.there(board, port, wait):
+        _flash(board, port, fw, accept_sha256, erase, volume, baud, report)
+    device = _port(port, board)
+    _, text = _deploy(checked, device, max(wait, 20), status_wait, report)
+    report.say(text)
+    _follow(device)
+
+
+def _follow(port: str) -> None:
+    """Shows what the board says until Ctrl-C."""
+    import serial
+
+    from tools.flash import ports
+
+    line = ports.open_serial(port, 20)
+    while True:
+        try:
+            sys.stdout.write(line.read(4096).decode("utf-8", "replace"))
+            sys.stdout.flush()
+        except (serial.SerialException, OSError):
+            line.close()
+            line = ports.open_serial(port, 3600)  # native USB goes away while the node sleeps
+        except KeyboardInterrupt:
+            line.close()
+            return
+        time.sleep(_FOLLOW_S)
+
+
+if __name__ == "__main__":
+    main()

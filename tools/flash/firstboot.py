@@ -1,0 +1,70 @@
+"""The first boot after a deploy: waits until the node's own console answers, and tells what it says."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import serial
+
+from tools.flash import FlashError, ports
+
+_ASK_S = 2.0  # between two questions: the node may still be starting
+_BACK_S = 20
+_QUESTION = b"\rstatus --json\r\n"
+_KEPT = 8  # last lines that are shown when no answer came
+
+
+def status(port: str, wait_s: float) -> dict[str, Any]:
+    """The answer to `status --json` on the node's console, within `wait_s`. FlashError tells what was seen instead."""
+    seen = b""
+    end, asked = time.monotonic() + wait_s, 0.0
+    line: serial.SerialBase | None = None
+    try:
+        while time.monotonic() < end:
+            try:
+                if line is None:
+                    line = ports.open_serial(port, _BACK_S)
+                if time.monotonic() - asked >= _ASK_S:
+                    line.write(_QUESTION)
+                    asked = time.monotonic()
+                seen += line.read(4096)
+            except (serial.SerialException, OSError):
+                # Native USB goes away when the node restarts or sleeps.
+                line, asked = _closed(line), 0.0
+                time.sleep(0.1)
+                continue
+            found = _answer(seen)
+            if found is not None:
+                return found
+            time.sleep(0.02)
+    finally:
+        _closed(line)
+    raise FlashError(f"{port}: the node's console gave no status within {wait_s:.0f} s; {_told(seen)}")
+
+
+def _closed(line: serial.SerialBase | None) -> None:
+    if line is not None:
+        line.close()
+
+
+def _answer(seen: bytes) -> dict[str, Any] | None:
+    """The last whole line that is a JSON object."""
+    for line in reversed(seen.decode("utf-8", "replace").split("\n")[:-1]):
+        begin = line.find("{")
+        if begin >= 0:
+            try:
+                found = json.loads(line[begin:])
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                return found
+    return None
+
+
+def _told(seen: bytes) -> str:
+    lines = [line.strip() for line in seen.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines:
+        return "it said nothing; it may have gone to sleep: press its RESET button and ask it with `fieldnode console`"
+    return "it said: " + " | ".join(lines[-_KEPT:])
