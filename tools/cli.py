@@ -157,10 +157,13 @@ def _deploy(
     device = _port(port, board)
     with _link(device, board, wait) as link:
         facts = deploying.deploy(link, board, files, report)
-    text = deploying.as_text(facts, device)
-    if status_wait > 0:
+        text = deploying.as_text(facts, device)
+        line = link.leave(deploying.RESTART)
+    if status_wait <= 0:
+        line.close()
+    else:
         report.say(text)
-        facts["status"] = firstboot.status(device, status_wait)
+        facts["status"] = firstboot.status(device, status_wait, line)
         text = "\n".join(f"  {key}: {value}" for key, value in facts["status"].items())
     return facts, text
 

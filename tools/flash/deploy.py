@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ print(repr((_m[0], _m[1], sys.implementation._mpy & 0xff, _r, _s[0] * _s[3], _f)
 """
 _PREPARE = "import board\nboard.build().flash.prepare()"
 # The board's own way to restart says to the node why; the chip's where there is no board package yet.
-_RESTART = "try:\n import board\n board.build().power.reset()\nfinally:\n import machine\n machine.reset()"
+RESTART = "try:\n import board\n board.build().power.reset()\nfinally:\n import machine\n machine.reset()"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def fits(found: Found, board: Board, port: str) -> None:
 
 
 def deploy(link: Link, board: Board, files: Tree, report: Report) -> dict[str, Any]:
-    """Brings `files` onto the board behind the open `link`, and restarts it.
+    """Brings `files` onto the board behind the open `link`; it then waits at its prompt for RESTART.
 
     Returns {"copied": names, "removed": names, "bytes": int, "unchanged": int, "seconds": float}. Raises FlashError.
     """
@@ -140,7 +141,6 @@ def deploy(link: Link, board: Board, files: Tree, report: Report) -> dict[str, A
         if LAST not in changed:
             changed.append(LAST)
             size += len(files[LAST])
-    link.restart(_RESTART)
     return {
         "copied": changed, "removed": removed, "bytes": size, "unchanged": len(wanted) - len(changed),
         "seconds": round(time.monotonic() - began, 2),
@@ -151,7 +151,14 @@ def halt(link: Link) -> None:
     """Restarts the board without main.py, so that nothing runs and no watchdog is armed while we copy."""
     link.run(f"_rm({LAST!r})")
     link.restart()
+    end = time.monotonic() + _BACK_S
     link.open(_BACK_S)
+    while link.run("print('_rm' in globals())").strip() == "True":
+        link.close()  # it had not gone down yet
+        if time.monotonic() >= end:
+            raise FlashError(f"{link.port}: the board does not restart; press its RESET button and run the same again")
+        time.sleep(0.2)
+        link.open(_BACK_S)
     link.run(_HELPERS)
 
 
@@ -167,7 +174,7 @@ def _bring(
     done = 0
     with report.bar("copying") as update:
         for name in copied:
-            _write(link, name, files[name], wanted[name])
+            _write(link, name, files[name])
             done += len(files[name])
             update(done, total)
     for name in removed:
@@ -176,7 +183,7 @@ def _bring(
     _write(link, MANIFEST, tree.manifest(wanted))
     report.say("preparing the flash")
     link.run(_PREPARE, _PREPARE_S)
-    _write(link, LAST, files[LAST], wanted[LAST])
+    _write(link, LAST, files[LAST])
 
 
 def _digests(link: Link, names: list[str]) -> dict[str, str]:
@@ -184,14 +191,15 @@ def _digests(link: Link, names: list[str]) -> dict[str, str]:
     return dict(zip(names, said.split("\r\n"), strict=False))
 
 
-def _write(link: Link, name: str, content: bytes, digest: str | None = None) -> None:
+def _write(link: Link, name: str, content: bytes) -> None:
+    """One file: under another name, compared, renamed."""
     link.run(f"_dirs({name!r})\nf = open({_NEW!r}, 'wb')\nw = f.write")
     for at in range(0, len(content), _CHUNK):
         link.run(f"w(_b({base64.b64encode(content[at : at + _CHUNK])!r}))")
-    said = link.run(f"f.close()\nprint(_h({_NEW!r}))").strip()
-    if digest is not None and said != digest:
+    digest = hashlib.sha256(content).hexdigest()
+    arrived = link.run(f"f.close()\nd = _h({_NEW!r})\nif d == {digest!r}:\n os.rename({_NEW!r}, {name!r})\nprint(d)")
+    if arrived.strip() != digest:
         raise FlashError(f"{link.port}: {name} did not arrive as it was sent; run the same command again")
-    link.run(f"os.rename({_NEW!r}, {name!r})")
 
 
 def _full(link: Link, error: BoardError, size: int, free: int) -> FlashError:
@@ -206,11 +214,11 @@ def _full(link: Link, error: BoardError, size: int, free: int) -> FlashError:
 def as_text(result: dict[str, Any], port: str) -> str:
     """One line of what `deploy` did."""
     if not result["copied"] and not result["removed"]:
-        return f"{port}: nothing changed, {result['unchanged']} files checked in {result['seconds']} s; restarted"
+        return f"{port}: nothing changed, {result['unchanged']} files checked in {result['seconds']} s"
     gone = f", {len(result['removed'])} removed" if result["removed"] else ""
     return (
         f"{port}: {len(result['copied'])} files copied ({result['bytes']} bytes){gone}, "
-        f"{result['unchanged']} unchanged, {result['seconds']} s; restarted"
+        f"{result['unchanged']} unchanged, {result['seconds']} s"
     )
 
 

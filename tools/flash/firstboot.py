@@ -13,19 +13,23 @@ from tools.flash import FlashError, ports
 _ASK_S = 2.0  # between two questions: the node may still be starting
 _BACK_S = 20
 _QUESTION = b"\rstatus --json\r\n"
-_KEPT = 8  # last lines that are shown when no answer came
+_PROMPT = b"\n>>> "
+_KEPT = 12  # last lines that are shown when no answer came
 
 
-def status(port: str, wait_s: float) -> dict[str, Any]:
-    """The answer to `status --json` on the node's console, within `wait_s`. FlashError tells what was seen instead."""
+def status(port: str, wait_s: float, line: serial.SerialBase | None = None) -> dict[str, Any]:
+    """The answer to `status --json` on the node's console, within `wait_s`. FlashError tells what was seen instead.
+
+    `line`: the port, if it is open already; it is closed here.
+    """
     seen = b""
     end, asked = time.monotonic() + wait_s, 0.0
-    line: serial.SerialBase | None = None
     try:
         while time.monotonic() < end:
             try:
                 if line is None:
                     line = ports.open_serial(port, _BACK_S)
+                line.timeout = 0
                 if time.monotonic() - asked >= _ASK_S:
                     line.write(_QUESTION)
                     asked = time.monotonic()
@@ -38,6 +42,9 @@ def status(port: str, wait_s: float) -> dict[str, Any]:
             found = _answer(seen)
             if found is not None:
                 return found
+            words, stopped, _ = seen.partition(_PROMPT)
+            if stopped:
+                raise FlashError(f"{port}: the node does not run, Python's prompt came instead; {_told(words)}")
             time.sleep(0.02)
     finally:
         _closed(line)

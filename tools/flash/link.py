@@ -18,7 +18,7 @@ from mpremote.transport_serial import SerialTransport
 
 from tools.flash import FlashError, ports
 
-_ENTER_S = 2  # one try to reach the prompt
+_ENTER_S = 0.4, 2.0  # one try to reach the prompt: the first, growing to the last
 _ANSWER_S = 12.0  # all tries, on a port that is there
 _READ_S = 2.0
 RESET = "import machine\nmachine.reset()"
@@ -63,22 +63,25 @@ class Link:
         tries = 0
         while True:
             tries += 1
-            if self._try():
+            if self._try(min(_ENTER_S[0] * tries, _ENTER_S[1])):
                 return
             if time.monotonic() >= end:
                 raise FlashError(
                     f"{self.port}: the board does not answer; it may be asleep: press its RESET button and run the "
                     "same command again at once"
                 )
-            if self._pulse and tries % 3 == 2:
+            if self._pulse and tries % 5 == 4:
                 self._restart_by_rts()
 
-    def _try(self) -> bool:
+    def _try(self, wait_s: float) -> bool:
         try:
             # mpremote prints what it got when that is not a prompt.
             with contextlib.redirect_stdout(io.StringIO()):
                 self._transport = SerialTransport(self.port, timeout=_READ_S)
-                self._transport.enter_raw_repl(soft_reset=False, timeout_overall=_ENTER_S)
+                self._transport.enter_raw_repl(
+                    soft_reset=False,
+                    timeout_overall=wait_s,  # pyright: ignore[reportArgumentType] -- any number
+                )
             return True
         except (TransportError, OSError):
             self.close()
@@ -102,10 +105,16 @@ class Link:
 
     def restart(self, code: str = RESET) -> None:
         """Runs code that restarts the board, and closes the link."""
+        self.leave(code).close()
+
+    def leave(self, code: str) -> serial.Serial:
+        """Runs code that restarts the board -> the port, from which its first words can be read; the link is closed."""
         with self._words():
-            self._raw().exec_raw_no_follow(code)
+            transport = self._raw()
+            transport.exec_raw_no_follow(code)
             time.sleep(0.05)
-        self.close()
+        self._transport = None
+        return transport.serial  # pyright: ignore[reportReturnType] -- nothing is mounted, so it is the port itself
 
     def close(self) -> None:
         """Gives the port back; a board at its prompt is left there."""

@@ -15,7 +15,7 @@ IDENTITY = ("key", "ca", "cert", "pkey")
 MANIFEST = "deploy.json"
 LAST = "main.py"  # without it a board stays at its console: it is there only while all that it imports is
 
-Tree = Mapping[str, bytes]
+Tree = dict[str, bytes]
 
 
 def plan(node: NodeFile, identity: Mapping[str, bytes], out: Path = build.OUT) -> Tree:
