@@ -26,7 +26,7 @@ from pathlib import Path
 
 SECTOR = 4096
 _END, _ESCAPE = b"\xc0", b"\xdb"
-_INVALID_MESSAGE, _BAD_CHECKSUM, _FLASH_ERROR = 5, 7, 6
+_INVALID_MESSAGE, _FLASH_ERROR, _BAD_CHECKSUM, _INFLATE_ERROR = 0x05, 0x06, 0x07, 0xC1
 _READ_FRAMES = 64  # frames of a flash read that may be under way unacknowledged
 _MAGIC_REGISTER = 0x40001000  # holds a number of the chip, told from others by it where there is no chip id
 
@@ -241,7 +241,11 @@ class RomLoader:
             self._answer(op, error=_BAD_CHECKSUM)
             return
         if self._inflate is not None:
-            block = self._inflate.decompress(block)
+            try:
+                block = self._inflate.decompress(block)
+            except zlib.error:
+                self._answer(op, error=_INFLATE_ERROR)
+                return
         if self._at + len(block) > self.flash.size:
             self._answer(op, error=_FLASH_ERROR)
             return

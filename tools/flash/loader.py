@@ -40,6 +40,11 @@ class _Quiet(TemplateLogger):
         self.progress(cur_iter, total_iters)
 
 
+# esptool has one logger for all, and takes another only once.
+_QUIET = _Quiet()
+log.set_logger(_QUIET)  # pyright: ignore[reportAttributeAccessIssue] -- a proxy for it
+
+
 class Loader:
     """The chip on `port`, its stub running and its flash attached. A context manager: at its end the chip restarts."""
 
@@ -47,8 +52,6 @@ class Loader:
         """Connects. Raises Refusal for another chip or too small a flash, FlashError if nobody answers."""
         self.port = port
         self.board = board
-        self._quiet = _Quiet()
-        log.set_logger(self._quiet)  # pyright: ignore[reportAttributeAccessIssue] -- a proxy, by its own docs
         ports.open_serial(port).close()  # says better than esptool why a port cannot be opened
         with self._words("no ESP32 answers; hold its BOOT button, press RESET, and run the same command again"):
             self._chip = cmds.detect_chip(port, connect_attempts=_ATTEMPTS)
@@ -116,11 +119,11 @@ class Loader:
 
     @contextlib.contextmanager
     def _showing(self, progress: Callable[[int, int], Any] | None) -> Iterator[None]:
-        self._quiet.progress = progress or (lambda done, total: None)
+        _QUIET.progress = progress or (lambda done, total: None)
         try:
             yield
         finally:
-            self._quiet.progress = lambda done, total: None
+            _QUIET.progress = lambda done, total: None
 
     @contextlib.contextmanager
     def _words(self, silent: str = "") -> Iterator[None]:
@@ -128,7 +131,7 @@ class Loader:
         try:
             yield
         except FatalError as error:
-            said = str(error).splitlines()[0].rstrip(". ")
+            said = str(error).splitlines()[0].partition(". ")[0].rstrip(". ")
             if "No serial data received" in str(error) or "Failed to connect" in said:
                 said = silent or "the chip stopped answering"
             raise FlashError(f"{self.port}: {said}" + ("" if silent else "; run the same command again")) from error
