@@ -85,6 +85,9 @@ def unique_id():
     return b'123456'
 def reset():
     uos.system('kill -9 $PPID')
+def bootloader():
+    uos.system('touch ' + ROM)
+    reset()
 """
 _ESP32 = """
 class Partition:
@@ -99,8 +102,8 @@ class ReplBoard:
     """A board in the folder `folder`; its port is `port`, a link that is there while the cable is in.
 
     `machine`: what `os.uname()` says. `ring`: whether the partition is there. `watchdog_s`: how long an armed watchdog
-    waits, None for one that never bites. `cut_at`: the byte from the host at which the cable comes out, and the power
-    with it.
+    waits, None for one that never bites. `volume` appears when it is sent into its boot ROM, and the port goes.
+    `cut_at`: the byte from the host at which the cable comes out, and the power with it.
     """
 
     def __init__(
@@ -112,11 +115,12 @@ class ReplBoard:
         self.received = self.boots = self.bites = 0
         self._folder = folder
         self._watchdog_s = watchdog_s
+        self.volume, self._rom = folder / "volume", folder / "rom"
         image, self._fed, modules = folder / "littlefs.bin", folder / "fed", folder / "modules"
         image.write_bytes(b"\xff" * BLOCK * blocks)
         modules.mkdir()
         values = {"IMAGE": str(image), "COUNT": blocks, "RUN": run, "MACHINE": machine, "RING": ring,
-                  "FED": str(self._fed)}  # fmt: skip
+                  "FED": str(self._fed), "ROM": str(self._rom)}  # fmt: skip
         texts = {"prelude": _PRELUDE, "os": _OS, "machine": _MACHINE, "esp32": _ESP32}
         for name, text in texts.items():
             head = "".join(f"{key} = {value!r}\n" for key, value in values.items())
@@ -183,6 +187,10 @@ class ReplBoard:
         finally:
             process.kill()
             process.wait()
+            if self._rom.exists():
+                self._rom.unlink()
+                self._stopping.set()
+                offer(self.volume)
             os.close(inner)
 
     def _has_bitten(self) -> bool:
@@ -213,6 +221,13 @@ class ReplBoard:
                     self._booted = _READY in data
                     data = data.partition(_READY)[2]
                 os.write(self._master, data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+
+
+def offer(volume: Path, board_id: str = "RPI-RP2") -> Path:
+    """The volume of an RP2 in its boot ROM; the datasheets give its INFO_UF2.TXT."""
+    volume.mkdir()
+    (volume / "INFO_UF2.TXT").write_text(f"UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: {board_id}\r\n")
+    return volume
 
 
 def _catches_sigint(pid: int) -> bool:

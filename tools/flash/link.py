@@ -109,8 +109,9 @@ class Link:
 
     def leave(self, code: str) -> serial.Serial:
         """Runs code that restarts the board -> the port, from which its first words can be read; the link is closed."""
-        with self._words():
-            transport = self._raw()
+        transport = self._raw()
+        # Native USB may be gone before the code's receipt has come.
+        with self._words(), contextlib.suppress(OSError):
             transport.exec_raw_no_follow(code)
             time.sleep(0.05)
         self._transport = None
