@@ -6,11 +6,15 @@ PY     := .venv/bin/python
 READY  := .venv/stamp
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+FIELDNODE = $(PY) -m tools.cli
+FOR = $(or $(NODE),$(error name a node file: NODE=)) $(if $(PORT),--port $(PORT))
+
 .DEFAULT_GOAL := help
-.PHONY: help sim faults proof sweep report pictures cloud test lint coverage bench build docs clean
+.PHONY: help sim faults proof sweep report pictures cloud flash provision deploy backup erase selftest test lint coverage \
+	bench build docs clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt tools/setup_env.py
 	@$(PYTHON) tools/setup_env.py
@@ -43,6 +47,24 @@ cloud: WEB  ?= 127.0.0.1:8080
 
 cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.lan" DATA=cloud-data
 	$(PY) -m cloud serve --guide --data $(DATA) --listen 0.0.0.0:$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
+
+flash: $(READY) ## firmware onto the board of NODE: NODE=nodes/greenhouse.toml PORT=/dev/ttyUSB0 FW=image (both optional)
+	$(FIELDNODE) flash $(FOR) $(if $(FW),--fw $(FW))
+
+provision: $(READY) ## make NODE known to the cloud end in DATA=cloud-data, and keep its keys beside the node file
+	$(FIELDNODE) provision $(or $(NODE),$(error name a node file: NODE=)) --data $(or $(DATA),cloud-data)
+
+deploy: $(READY) ## code, settings and identity onto the board of NODE: only what changed; ARGS=--dry-run only tells
+	$(FIELDNODE) deploy $(FOR) $(ARGS)
+
+backup: $(READY) ## read the flash of NODE's board into FILE
+	$(FIELDNODE) backup $(FOR) $(or $(FILE),$(error name a file: FILE=))
+
+erase: $(READY) ## erase the board of NODE, readings not yet sent included; asks first
+	$(FIELDNODE) erase $(FOR)
+
+selftest: $(READY) ## check on the board itself that its ports keep their contract: PORT=
+	$(FIELDNODE) selftest $(if $(PORT),--port $(PORT))
 
 test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest $(ARGS)

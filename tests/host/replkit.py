@@ -23,7 +23,7 @@ _SIGINT_BIT = 1 << signal.SIGINT - 1
 
 # Runs in the VM ahead of the prompt. {} are filled in.
 _PRELUDE = """
-import sys, os, vfs, machine, esp32, time
+import sys, os, vfs, machine, esp32, rp2, time
 class Device:
     def __init__(self, path, count):
         self.file, self.count = open(path, 'r+b'), count
@@ -96,6 +96,17 @@ class Partition:
     def find(kind, label=None):
         return [1] if RING else []
 """
+_RP2 = """
+class Flash:
+    file = open(IMAGE, 'r+b')
+    def readblocks(self, n, buf):
+        self.file.seek(n * 4096)
+        self.file.readinto(buf)
+    def ioctl(self, op, arg):
+        self.file.seek(arg * 4096)
+        self.file.write(b'\\xff' * 4096)
+        self.file.flush()
+"""
 
 
 class ReplBoard:
@@ -116,12 +127,12 @@ class ReplBoard:
         self._folder = folder
         self._watchdog_s = watchdog_s
         self.volume, self._rom = folder / "volume", folder / "rom"
-        image, self._fed, modules = folder / "littlefs.bin", folder / "fed", folder / "modules"
-        image.write_bytes(b"\xff" * BLOCK * blocks)
+        self.image, self._fed, modules = folder / "littlefs.bin", folder / "fed", folder / "modules"
+        self.image.write_bytes(b"\xff" * BLOCK * blocks)
         modules.mkdir()
-        values = {"IMAGE": str(image), "COUNT": blocks, "RUN": run, "MACHINE": machine, "RING": ring,
+        values = {"IMAGE": str(self.image), "COUNT": blocks, "RUN": run, "MACHINE": machine, "RING": ring,
                   "FED": str(self._fed), "ROM": str(self._rom)}  # fmt: skip
-        texts = {"prelude": _PRELUDE, "os": _OS, "machine": _MACHINE, "esp32": _ESP32}
+        texts = {"prelude": _PRELUDE, "os": _OS, "machine": _MACHINE, "esp32": _ESP32, "rp2": _RP2}
         for name, text in texts.items():
             head = "".join(f"{key} = {value!r}\n" for key, value in values.items())
             (modules / f"{name}.py").write_text(head + text)

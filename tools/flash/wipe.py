@@ -12,7 +12,7 @@ from tools.flash.loader import Loader
 from tools.flash.progress import Update
 
 _ERASE = "import rp2\n_d = rp2.Flash()"
-_BLOCK = "from binascii import b2a_base64\nimport rp2\n_d = rp2.Flash()\n_v = bytearray(4096)"
+_BLOCK = "from binascii import b2a_base64\nimport rp2\n_d = rp2.Flash()\n_v = bytearray(4096)\n_blank = b'\\xff' * 4096"
 _ERASE_AT_ONCE = 16  # blocks, some 50 ms each
 
 
@@ -46,8 +46,8 @@ def read_rp2(link: Link, board: Board, update: Update) -> bytes:
     link.run(_BLOCK)
     data = b""
     for block in range(board.storage[1] // SECTOR):
-        text = link.run(f"_d.readblocks({block}, _v)\nprint(b2a_base64(_v).decode(), end='')")
-        data += base64.b64decode(text)
+        text = link.run(f"_d.readblocks({block}, _v)\nprint('' if _v == _blank else b2a_base64(_v).decode())")
+        data += base64.b64decode(text) or b"\xff" * SECTOR
         if len(data) != (block + 1) * SECTOR:
             raise FlashError(f"{link.port}: block {block} did not arrive whole; run the same command again")
         update(len(data), board.storage[1])

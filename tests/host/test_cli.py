@@ -1,0 +1,173 @@
+"""The command `fieldnode` as a person meets it: words, exit status, secrets; and as it is installed from a wheel."""
+
+import ast
+import json
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from replkit import ReplBoard
+
+from tools import boards, catalogue
+from tools.flash import Refusal, ports, wipe
+from tools.flash.link import Link
+from tools.flash.ports import Port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NODE = ROOT / "nodes" / "greenhouse.toml"
+
+
+def fieldnode(*words: str, status: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cli", *words],
+        cwd=cwd, capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("deploy", "nodes/nothing.toml"), "nodes/nothing.toml: No such file or directory; give the path"),
+        (("flash", str(NODE), "--fw", "nothing.bin"), "nothing.bin: No such file or directory"),
+        (("backup", str(NODE), "x.bin", "--port", "/dev/nothing"), "/dev/nothing: there is no such port; ports found"),
+        (("erase", str(NODE), "--port", "/dev/nothing"), "/dev/nothing: nothing was erased; confirm, or give --yes"),
+        (("selftest", "--port", "/dev/nothing"), ": there is no"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_status_2(words: tuple[str, ...], said: str) -> None:
+    done = fieldnode(*words, status=2)
+    assert said in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+def test_a_dry_run_tells_what_would_be_on_the_board(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(NODE.read_text())
+    facts = json.loads(fieldnode("deploy", "--dry-run", "--json", str(tmp_path / "x.toml")).stdout)
+    assert {"boot.py", "main.py", "node/app.mpy", "lib/board/__init__.mpy", "settings.json"} <= set(facts["files"])
+    assert "lib/esp32_ports/__init__.mpy" in facts["files"] and facts["missing"] == ["key", "ca", "cert", "pkey"]
+    assert not any("rp2" in name or "host_sim" in name for name in facts["files"])
+    assert facts["bytes"] == sum(facts["files"].values())
+
+
+def test_provisioning_keeps_secrets_to_their_owner_and_is_idempotent(tmp_path: Path) -> None:
+    node = tmp_path / "x.toml"
+    node.write_text(NODE.read_text())
+    words = ("provision", str(node), "--data", str(tmp_path / "cloud"), "--json")
+    first = json.loads(fieldnode(*words).stdout)
+    folder = Path(first["identity"])
+    assert (first["key"], first["certificate"]) == ("made", "made")
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(made) == {"key", "ca", "cert", "pkey"} and len(made["key"]) == 32
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    second = json.loads(fieldnode(*words).stdout)
+    assert (second["key"], second["certificate"]) == ("kept", "kept")
+    assert made == {path.name: path.read_bytes() for path in folder.iterdir()}
+    renewed = json.loads(fieldnode(*words, "--renew").stdout)
+    assert (renewed["key"], renewed["certificate"]) == ("kept", "made")
+    assert made["cert"] != (folder / "cert").read_bytes() and made["ca"] == (folder / "ca").read_bytes()
+    another = json.loads(fieldnode(*words[:3], str(tmp_path / "other"), "--json").stdout)
+    assert (another["key"], another["certificate"]) == ("kept", "made")
+    assert json.loads(fieldnode("deploy", "--dry-run", "--json", str(node)).stdout)["missing"] == []
+
+
+def test_a_cloud_end_that_refuses_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(NODE.read_text())
+    (tmp_path / "file").write_text("no folder")
+    done = fieldnode("provision", str(tmp_path / "x.toml"), "--data", str(tmp_path / "file"), status=1)
+    assert "the cloud end did not take greenhouse: " in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_identities_are_never_committed() -> None:
+    assert subprocess.run(["git", "check-ignore", "-q", "nodes/.identity/x/key"], cwd=ROOT, timeout=20).returncode == 0
+
+
+ESP, PICO = Port("/dev/ttyUSB0", 0x10C4, "CP2102"), Port("/dev/ttyACM0", 0x2E8A, "Board in FS mode")
+OTHER = Port("/dev/ttyACM1", 0x1234, "modem")
+
+
+def test_the_board_is_found_by_its_family_or_what_is_there_is_told() -> None:
+    esp32, pico_w = boards.load("esp32"), boards.load("pico_w")
+    assert ports.find(esp32, lambda: [ESP, PICO, OTHER]) == "/dev/ttyUSB0"
+    assert ports.find(pico_w, lambda: [ESP, PICO, OTHER]) == "/dev/ttyACM0"
+    with pytest.raises(Refusal, match=r"a board of the rp2 family was not found; there is /dev/ttyUSB0 \(CP2102\):"):
+        ports.find(pico_w, lambda: [ESP])
+    with pytest.raises(Refusal, match="there is no serial port on USB: check the cable"):
+        ports.find(pico_w, lambda: [])
+    with pytest.raises(Refusal, match="several ports may be a board: .*ttyUSB0.*ttyACM0.*; name one with --port"):
+        ports.find(None, lambda: [ESP, PICO])
+
+
+def test_an_rp2_is_backed_up_and_erased_through_its_prompt(tmp_path: Path) -> None:
+    """Its firmware stays: only the blocks of the filesystem are within reach, and the firmware formats them anew."""
+    board = replace(boards.load("pico_w"), storage=(0x12C000, 64 * 4096))
+    with ReplBoard(tmp_path, machine="Raspberry Pi Pico W with RP2040", blocks=64) as there:
+        with Link(there.port) as link:
+            link.run("with open('key', 'w') as f:\n f.write('secret')")
+        with Link(there.port) as link:
+            data = wipe.read_rp2(link, board, lambda done, total: None)
+        assert data == there.image.read_bytes() and b"secret" in data
+        with Link(there.port) as link:
+            wipe.rp2(link, board)
+        with Link(there.port) as link:
+            assert link.run("import os\nprint(os.listdir())").strip() == "[]"
+        assert b"secret" not in there.image.read_bytes()
+
+
+def test_a_self_test_is_run_on_the_board_and_its_verdict_counts(tmp_path: Path) -> None:
+    script = tmp_path / "check.py"
+    with ReplBoard(tmp_path) as board:
+        words = ("selftest", "--port", board.port, "--script", str(script))
+        script.write_text("print('clock: ok')\nprint('ok: 1 check')\n")
+        assert fieldnode(*words).stdout == "clock: ok\nok: 1 check\n"
+        script.write_text("print('clock: wrong')\nprint('failed: 1 of 1')\n")
+        assert "found faults" in fieldnode(*words, status=1).stderr
+
+
+POSIX_ONLY = {"fcntl", "termios", "pty", "tty", "pwd", "grp", "resource", "signal"}
+
+
+def test_what_flashes_and_deploys_imports_nothing_of_one_system_only() -> None:
+    """So that it can run on Windows; what it brings along is by people who care for that."""
+    sources = [*(ROOT / "tools" / "flash").glob("*.py")]
+    names = ("cli", "identity", "provision", "build", "boards", "nodefile", "catalogue")
+    sources += [ROOT / "tools" / f"{name}.py" for name in names]
+    for source in sources:
+        for line in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            found = {alias.name for alias in line.names} if isinstance(line, ast.Import) else set()
+            found |= {line.module} if isinstance(line, ast.ImportFrom) and line.module else set()
+            assert not found & POSIX_ONLY, f"{source}: {found}"
+
+
+def test_a_wheel_carries_what_goes_onto_boards(tmp_path: Path) -> None:
+    """Installed elsewhere, without the optional parts, it compiles and plans a deploy; the checkout is out of sight."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    site = tmp_path / "site"
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)],
+        check=True, timeout=100,
+    )  # fmt: skip
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['micropython_unix', 'nats', 'cloud', 'host_sim'])); "
+    done = subprocess.run(
+        [sys.executable, "-c", blocked + "import tools; print(tools.__file__); from tools.cli import main; main()",
+         "deploy", "--dry-run", "--json", str(NODE)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100,
+        env=os.environ | {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    where, facts = done.stdout.splitlines()
+    assert where.startswith(str(site))
+    here = json.loads(fieldnode("deploy", "--dry-run", "--json", str(NODE)).stdout)
+    assert json.loads(facts)["files"] == here["files"]
+    assert (site / "tools" / "device" / "boards" / "pico_w" / "image.toml").exists()
+    assert catalogue.CHECKOUT
