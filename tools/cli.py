@@ -77,10 +77,11 @@ def _link(port: str, board: Board | None, wait: float = 0):
 @_ERASE
 @_VOLUME
 @_BAUD
+@_WAIT
 @_JSON
 def flash(
     node: Path, port: str | None, fw: Path | None, accept_sha256: str | None, erase: bool, volume: Path | None,
-    baud: int, as_json: bool,
+    baud: int, wait: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Write MicroPython, and on an ESP32 our partition table, onto the board of NODE, a node file.
 
@@ -88,20 +89,20 @@ def flash(
     """
     report = Report(as_json)
     board = boards.load(load_node(node).board)
-    facts = _flash(board, port, fw, accept_sha256, erase, volume, baud, report)
+    facts = _flash(board, port, fw, accept_sha256, erase, volume, baud, wait, report)
     report.finish(facts, f"{board.name} has its firmware; next: fieldnode deploy {node}")
 
 
 def _flash(
     board: Board, port: str | None, fw: Path | None, sha256: str | None, erase: bool, volume: Path | None, baud: int,
-    report: Report,
+    wait: float, report: Report,
 ) -> dict[str, Any]:  # fmt: skip
     from tools.flash import firmware
 
     image, name = firmware.image(board, fw, sha256, report)
     if board.family == "esp32":
         return firmware.esp32(board, _port(port, board), image, name, erase, baud, report)
-    return firmware.rp2(board, port, image, name, volume, report)
+    return firmware.rp2(board, port, image, name, volume, report, wait)
 
 
 # Files
@@ -290,7 +291,7 @@ def run(
     board = boards.load(checked.board)
     _plan(checked)  # whatever is wrong with it is said before a board is touched
     if not firmware.there(board, port, wait):
-        _flash(board, port, fw, accept_sha256, erase, volume, baud, report)
+        _flash(board, port, fw, accept_sha256, erase, volume, baud, wait, report)
     device = _port(port, board)
     _, text = _deploy(checked, device, max(wait, 20), status_wait, report)
     report.say(text)

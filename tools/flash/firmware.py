@@ -54,15 +54,18 @@ def esp32(
 
 
 def rp2(
-    board: Board, port: str | None, content: bytes, name: str, volume: Path | None, report: Report
+    board: Board, port: str | None, content: bytes, name: str, volume: Path | None, report: Report, wait_s: float = 0
 ) -> dict[str, Any]:
-    """By the volume of its boot ROM, into which a board that runs MicroPython is sent first."""
+    """By the volume of its boot ROM, into which a board that runs MicroPython is sent first.
+
+    `wait_s`: how long the port of such a board may be missing.
+    """
     began = time.monotonic()
     facts: dict[str, Any] = {"board": board.name, "port": port, "image": name}
     place = uf2.find(board, volume)
     if place is None:
         device = port or ports.find(board)
-        with Link(device) as link:
+        with Link(device, wait_s) as link:
             found = deploy.probe(link)
             deploy.fits(found, board, device)
             version = link.run(_VERSION).strip()

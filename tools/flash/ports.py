@@ -72,7 +72,8 @@ def why_not(port: str, error: Exception) -> FlashError:
         return FlashError(f"{port}: another program has it open; close that one and run the same command again")
     if number == errno.ENOENT or sys.platform != "win32" and not os.path.exists(port):
         found = ", ".join(each.device for each in attached()) or "none on USB"
-        return Refusal(f"{port}: there is no such port; ports found: {found}")
+        said = f"there is no such port; ports found: {found}; that of a sleeping node comes back: --wait 300"
+        return Refusal(f"{port}: {said}")
     return FlashError(f"{port}: {said}")
 
 
