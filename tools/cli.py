@@ -293,25 +293,27 @@ def run(
     if not firmware.there(board, port, wait):
         _flash(board, port, fw, accept_sha256, erase, volume, baud, wait, report)
     device = _port(port, board)
-    _, text = _deploy(checked, device, max(wait, 20), status_wait, report)
+    facts, text = _deploy(checked, device, max(wait, 20), status_wait, report)
     report.say(text)
-    _follow(device)
+    _follow(device, b"\rlog -f\r" if "status" in facts else b"")
 
 
-def _follow(port: str) -> None:
-    """Shows what the board says until Ctrl-C."""
+def _follow(port: str, question: bytes) -> None:
+    """Asks the node's console `question`, again after each sleep, and shows what the board says, until Ctrl-C."""
     import serial
 
     from tools.flash import ports
 
     line = ports.open_serial(port, 20)
+    line.write(question)
     while True:
         try:
             sys.stdout.write(line.read(4096).decode("utf-8", "replace"))
             sys.stdout.flush()
         except (serial.SerialException, OSError):
             line.close()
-            line = ports.open_serial(port, 3600)  # native USB goes away while the node sleeps
+            line = ports.open_serial(port, 86400)  # native USB goes away while the node sleeps
+            line.write(question)
         except KeyboardInterrupt:
             line.close()
             return
