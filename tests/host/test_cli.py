@@ -123,9 +123,9 @@ def test_a_self_test_is_run_on_the_board_and_its_verdict_counts(tmp_path: Path) 
     script = tmp_path / "check.py"
     with ReplBoard(tmp_path) as board:
         words = ("selftest", "--port", board.port, "--script", str(script))
-        script.write_text("print('clock: ok')\nprint('ok: 1 check')\n")
-        assert fieldnode(*words).stdout == "clock: ok\nok: 1 check\n"
-        script.write_text("print('clock: wrong')\nprint('failed: 1 of 1')\n")
+        script.write_text("print('clock: ok')\nprint('PASS 1 of 1')\n")
+        assert fieldnode(*words).stdout == "clock: ok\nPASS 1 of 1\n"
+        script.write_text("print('clock: wrong')\nprint('FAIL 1 of 1')\n")
         assert "found faults" in fieldnode(*words, status=1).stderr
 
 
