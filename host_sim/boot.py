@@ -54,7 +54,10 @@ class Boot:
     line in the power log waits for that.
     """
 
-    def __init__(self, around: Surroundings, line: Line, pid: int, at: int, why: tuple[int, str, str] | None) -> None:
+    def __init__(
+        self, around: Surroundings, line: Line, pid: int, at: int, why: tuple[int, str, str] | None,
+        soft: bool = False,
+    ) -> None:  # fmt: skip
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.slept = False  # it began with a lightsleep
         self.contacts = 0
@@ -69,7 +72,8 @@ class Boot:
         self._awake = False  # the lightsleep it began with is over
         self._waiting: tuple[int, int] | None = None  # from, until
         self._waited_us = 0  # in paced time, since the VM was seen last
-        self._chip.watchdog.stop()
+        if not soft:  # a reset of the VM only
+            self._chip.watchdog.stop()
         self._conductor.run_free(around.name, at)
         line.request, line.lost = self._request, self._lost
         if around.supply.fails(REQUEST, at):

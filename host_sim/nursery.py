@@ -20,11 +20,13 @@ class Nursery:
         self._heap_kb = heap_kb
         self._zygotes: dict[str, _Zygote] = {}
 
-    async def fork(self, argv: list[str], path: str, log: Path) -> int:
-        """A new VM with the module path `path`; stdout and stderr are appended to `log`. Returns its pid."""
+    async def fork(self, argv: list[str], path: str, log: Path, console: Path | None = None) -> int:
+        """A new VM with the module path `path`; stdout and stderr are appended to `log`, or stdin and stdout are
+        connected to the Unix socket `console`. Returns its pid.
+        """
         if path not in self._zygotes:
             self._zygotes[path] = _Zygote(self._heap_kb, path)
-        pid = await self._zygotes[path].fork("\n".join([str(log), *argv]).encode())
+        pid = await self._zygotes[path].fork("\n".join([str(log), str(console or ""), *argv]).encode())
         if not pid:
             raise OSError(f"the process that forks VMs has died; {log} may say why")
         return pid

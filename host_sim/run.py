@@ -21,13 +21,14 @@ from host_sim.faults.path import Path as NetworkPath
 from host_sim.faults.supply import Supply
 from host_sim.fleet import Fleet
 from host_sim.hardware import image, rings
-from host_sim.hardware.chip import CHIPS, Chip
+from host_sim.hardware.chip import CHIPS
 from host_sim.hardware.flash import SECTOR
 from host_sim.node import SimulationError
 from host_sim.plan import ROOT, START_MS, Member, Plan, module_path
 from host_sim.proxy import Proxy
 from host_sim.status import Collector, Status
-from host_sim.world import AnalogSensor, Bme280, Served, ServedLog, World
+from host_sim.wiring import wire
+from host_sim.world import ServedLog, World
 from tools import boards, build
 
 DEPLOY = ROOT / "host_sim" / "chip" / "deploy"
@@ -108,7 +109,8 @@ class Run:
         folder.mkdir(parents=True)
         flash = image.open_flash(folder / "flash.bin", member.board)
         chip = CHIPS[member.board.chip](name, flash, plan.seed, dict(settings["wifi"]))
-        self._wire(chip, name, settings["sensors"], self.status.tap(name, ServedLog(folder / "served.csv")))
+        served = self.status.tap(name, ServedLog(folder / "served.csv"))
+        wire(chip, self._world, plan.seed, name, settings["sensors"], served)
         own = [fault for fault in self.faults if fault.node == name]
         chip.air = Air(own, self.log)
         path = NetworkPath(own, chip.air, self.log)
@@ -125,16 +127,6 @@ class Run:
         await node.deploy(DEPLOY, files, START_MS * 1000)
         node.ahead = True
         node.noted = partial(self.status.noted, name)
-
-    def _wire(self, chip: Chip, site: str, sensors: list[dict[str, Any]], served: Served) -> None:
-        """Hangs the sensors of the node file on the chip's buses and pins."""
-        for sensor in sensors:
-            made = (self._world, site, self.plan.seed)
-            if sensor["driver"] == "bme280":
-                device = Bme280(*made, name=sensor["name"], served=served)
-                chip.devices[int(sensor["bus"][-1]), sensor["address"]] = device
-            else:
-                chip.analog[sensor["pin"]] = AnalogSensor(*made, name=sensor["name"], served=served)
 
     async def _watch(self, fleet: Fleet) -> None:
         """Runs the fleet, and tells now and then how it goes; what `tell` raises ends the run."""

@@ -2,9 +2,10 @@
 per boot.
 
 Run as a script, with `-I -S`: one end of a `SOCK_SEQPACKET` pair, the folder of the VM's module, the heap in KiB,
-MICROPYPATH. `bootstrap.py` runs in its VM and calls `wait` where the boots part; each request, the lines log, argv..,
-makes a child that returns from there with stdout and stderr appended to `log` and its argv in the environment, and is
-answered with the child's pid as text. It ends when its peer closes.
+MICROPYPATH. `bootstrap.py` runs in its VM and calls `wait` where the boots part; each request, the lines log, console,
+argv.., makes a child that returns from there with stdout and stderr appended to `log` and its argv in the environment,
+and is answered with the child's pid as text. Where `console` is not empty, stdin and stdout are connected to that Unix
+socket. It ends when its peer closes.
 
 Every page that parent or child writes after a fork is copied, so it imports next to nothing and lets the parent do
 what can be done once.
@@ -42,7 +43,7 @@ class Zygote:
         """Returns in a child, which is the VM of one boot then."""
         answer = b""
         while request := self._next(answer):
-            log, _, argv = request.decode().partition("\n")
+            log, console, argv = request.decode().split("\n", 2)
             if log not in self._logs:
                 self._logs[log] = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             output = self._logs[log]
@@ -51,6 +52,8 @@ class Zygote:
                 os.close(self._peer)
                 os.dup2(output, 1)
                 os.dup2(output, 2)
+                if console:
+                    _connect(console)
                 os.putenv(ARGV, argv)
                 return
             self._children.append(pid)
@@ -76,6 +79,16 @@ class Zygote:
                     os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
+
+
+def _connect(path: str) -> None:
+    """Connects stdin and stdout to the Unix socket `path`."""
+    import socket  # here, for few children need it
+
+    with socket.socket(socket.AF_UNIX) as console:
+        console.connect(path)
+        os.dup2(console.fileno(), 0)
+        os.dup2(console.fileno(), 1)
 
 
 def main(peer: str, folder: str, heap_kb: str, path: str) -> None:

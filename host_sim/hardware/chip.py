@@ -13,9 +13,10 @@ from host_sim.hardware.flash import Flash, PowerCut
 from host_sim.hardware.watchdog import Watchdog
 
 HELLO, _, PROGRAM, ERASE, I2C, ADC, JOIN, KEEP, RTC_SET, SLEEP, RESET, OPEN, CLOSED, WAIT, WAKE, REPL = range(16)
-LIGHTSLEEP, WATCHDOG = 16, 17
+LIGHTSLEEP, WATCHDOG, PIN, CONSOLE, SOFT_RESET, BOOTLOADER = range(16, 22)
 
 POWER_ON, WATCHDOG_RESET, DEEP_SLEEP = 1, 3, 4
+HOST_SUPPLY = 66  # the pin by which a board with a CYW43439 sees its USB supply, WL_GPIO2
 
 JOIN_MS = 1_400  # association and DHCP: an assumption, to be replaced when a board was measured
 TICKS_PERIOD = 1 << 30
@@ -48,8 +49,8 @@ class Chip:
 
     `devices[(bus, address)]` has `power_on(now_ms)` and `transfer(now_ms, write, count) -> bytes`, which raises
     OSError when it does not answer; its supply is the node's, which deep sleep does not switch off. `analog[pin]`
-    has `read_uv(now_ms) -> int`. `networks` maps ssid to password; `air` says when none of them is there.
-    Times are true simulated microseconds.
+    has `read_uv(now_ms) -> int`. `levels[pin]` is what drives an input from outside, 0 or 1. `networks` maps ssid to
+    password; `air` says when none of them is there. Times are true simulated microseconds.
     """
 
     # From the reset to boot.py: the ROM, the loader and MicroPython's own start. Assumptions, to be replaced when a
@@ -66,6 +67,7 @@ class Chip:
         self.air = Air()
         self.devices: dict[tuple[int, int], I2CDevice] = {}
         self.analog: dict[int, AnalogSource] = {}
+        self.levels: dict[int, int] = {HOST_SUPPLY: 0}
         self.unique_id = hashlib.sha256(f"{seed} {name}".encode()).digest()[: self.unique_id_size]
         self.sleep_ppm = 0  # how fast the clock runs that counts sleep
         self.kept = b""  # memory that survives a reset
@@ -79,6 +81,7 @@ class Chip:
             ERASE: self._erase,
             I2C: self._i2c,
             ADC: self._adc,
+            PIN: self._pin,
             JOIN: self._join,
             KEEP: self._keep,
             RTC_SET: self._rtc_set,
@@ -145,6 +148,11 @@ class Chip:
         # An open pin floats: some voltage, never a clean zero.
         microvolts = source.read_uv(now / 1000) if source else self._dice.randrange(75_000, 900_000)
         return 0, struct.pack("<i", microvolts), 60
+
+    def _pin(self, pin: int, payload: bytes, _now: int) -> tuple[int, bytes, int]:
+        # payload: 0 no pull, 1 up, 2 down. An open input without one reads whatever it likes.
+        level = self.levels.get(pin, {1: 1, 2: 0}.get(payload[0], self._dice.randrange(2)))
+        return 0, bytes([level]), 1
 
     def _join(self, _arg: int, payload: bytes, now: int) -> tuple[int, bytes, int]:
         ssid, _, password = payload.decode().partition("\0")

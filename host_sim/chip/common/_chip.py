@@ -10,7 +10,7 @@ import ustruct
 import utime
 
 HELLO, _, PROGRAM, ERASE, I2C, ADC, JOIN, KEEP, RTC_SET, SLEEP, RESET, OPEN, CLOSED, WAIT, WAKE, REPL = range(16)
-LIGHTSLEEP, WATCHDOG = 16, 17
+LIGHTSLEEP, WATCHDOG, PIN, CONSOLE, SOFT_RESET, BOOTLOADER = range(16, 22)
 
 _HEAD = 12
 _SMALL = 128
@@ -154,7 +154,7 @@ def sleep_us(us):
 
 def wait(poller, until):
     """Ready (object, event) pairs of a unix-port poller, at the latest at simulated microsecond `until` (None: no
-    limit).
+    limit). KeyboardInterrupt for a Ctrl-C at the console (host_sim/bench), which is taken where code waits.
     """
     ready = poller.poll(0)
     if ready:
@@ -176,12 +176,16 @@ def wait(poller, until):
         else:
             others.append(entry)
     if moved:
-        _receive()
+        if _receive()[0]:
+            raise KeyboardInterrupt
         return others or poller.poll(0)
     _send(WAKE, 0, b"")
-    # The supervisor may have moved the clock just before it read this: then its answer to `wait` lies in front.
-    while _receive()[1] != WAKE:
-        pass
+    # The supervisor may have ended the wait just before it read this: then its answer to `wait` lies in front.
+    status, op, _, _ = _receive()
+    if op != WAKE:
+        _receive()
+    if status:
+        raise KeyboardInterrupt
     return others
 
 

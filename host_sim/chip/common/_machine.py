@@ -20,9 +20,16 @@ def unique_id():
     return _boot.unique_id
 
 
+def soft_reset():
+    raise SystemExit
+
+
 def number_of(pin):
     """The GPIO number of a Pin or a number."""
     return pin._id if isinstance(pin, Pin) else pin
+
+
+_PULLS = {_family.PIN_PULL_UP: b"\x01", _family.PIN_PULL_DOWN: b"\x02"}
 
 
 class Clock:
@@ -47,11 +54,13 @@ class Pin:
         if id not in _model.PINS:
             raise ValueError("invalid pin")
         self._id = id
+        self._reads = mode == Pin.IN
+        self._pull = _PULLS.get(pull, b"\x00")
         self._level = 1 if value else 0
 
     def value(self, level=None):
         if level is None:
-            return self._level
+            return _chip.check(_chip.PIN, self._id, self._pull)[0] if self._reads else self._level
         self._level = 1 if level else 0
 
     __call__ = value

@@ -1,7 +1,8 @@
 """Starts a VM as the ROM and `_boot.py` start a board.
 
 What a chip has built in is imported first, once, in the zygote; there `_host.wait()` waits, and returns in every VM
-that is forked for a boot, whose `sys.argv` is: node, line, clock file, flash image, folder of boot.py and main.py.
+that is forked for a boot, whose `sys.argv` is: node, line, clock file, flash image, folder of boot.py and main.py. An
+empty one stands for a board at a cable, which has them in its own flash (_cable.py).
 The VM says hello and waits for its boot to begin, for which the supervisor keeps it ready. main.py returning or
 raising leaves a real board at its REPL; here the supervisor is told, and ends the VM.
 """
@@ -50,6 +51,10 @@ del sys.modules["_host"], _host
 
 node, line, socket._CLOCK, image, folder = sys.argv[:5]
 hello = _chip.connect(line, node, image)
+if not folder:
+    import _cable
+
+    _cable.begin(socket._CLOCK)
 _, ticks, rtc, boots, _Boot.cause = ustruct.unpack_from("<QIqIB", hello, 0)
 _Boot.unique_id = hello[26 : 26 + hello[25]]
 _Boot.kept = hello[26 + hello[25] :]  # memory that survives a reset
@@ -57,6 +62,8 @@ _family.begin(rtc)
 time._begin(ticks)
 os._seed = b"%s %d %d " % (node.encode(), boots, ticks)
 del hello
+if not folder:
+    _cable.run(sys.argv[5] == "raw")
 _filesystem.mount()
 
 try:

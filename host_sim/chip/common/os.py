@@ -1,7 +1,24 @@
-"""`os` whose random bytes come from the run's seed: the same seed, the same run."""
+"""`os` of a board: its filesystem, and random bytes that come from the run's seed: the same seed, the same run.
+
+What the unix port has beyond that (`system`, `getenv`, `errno` ...) no board has.
+"""
 
 import uhashlib
-from uos import *  # noqa: F403
+from uos import (  # noqa: F401
+    chdir,
+    getcwd,
+    ilistdir,
+    listdir,
+    mkdir,
+    mount,
+    remove,
+    rename,
+    rmdir,
+    stat,
+    statvfs,
+    umount,
+    unlink,
+)
 
 _seed = b""
 _count = 0

@@ -31,3 +31,9 @@ def check_watchdog(timeout):
     """ports/esp32/machine_wdt.c."""
     if timeout <= 0:
         raise ValueError("WDT timeout too short")
+
+
+def check_timer(id):
+    """ports/esp32/machine_timer.c; the two hardware timers that every chip of the family has."""
+    if not 0 <= id < 2:
+        raise ValueError("invalid Timer number")

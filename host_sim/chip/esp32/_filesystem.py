@@ -8,10 +8,8 @@ import uos
 import vfs
 from esp32 import Partition
 
-_MOUNT = "/littlefs"
 
-
-def mount():
+def mount(point="/littlefs"):
     """Formats only a partition whose first block is blank, as inisetup.py does; anything else that does not mount
     raises.
     """
@@ -25,5 +23,5 @@ def mount():
             raise
         vfs.VfsLfs2.mkfs(device)
         filesystem = vfs.VfsLfs2(device)
-    vfs.mount(filesystem, _MOUNT)
-    uos.chdir(_MOUNT)
+    vfs.mount(filesystem, point)
+    uos.chdir(point)

@@ -5,7 +5,7 @@ import _chip
 import _machine
 import _model
 import ustruct
-from _machine import I2C, WDT, Pin, reset_cause, unique_id  # noqa: F401
+from _machine import I2C, WDT, Pin, reset_cause, soft_reset, unique_id  # noqa: F401
 
 PWRON_RESET = 1
 HARD_RESET = 2
@@ -55,3 +55,11 @@ class ADC:
 
     def read_uv(self):
         return _machine.adc_uv(self._pin, self._atten)
+
+
+def __getattr__(name):
+    if name != "Timer":
+        raise AttributeError(name)
+    from _timer import Timer
+
+    return Timer

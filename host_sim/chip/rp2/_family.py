@@ -42,3 +42,9 @@ def check_watchdog(timeout):
     """ports/rp2/machine_wdt.c: the timeout is taken as unsigned."""
     if not 0 <= timeout <= _MAX_WATCHDOG:
         raise ValueError("timeout exceeds 8388")
+
+
+def check_timer(id):
+    """ports/rp2/machine_timer.c: only virtual timers."""
+    if id != -1:
+        raise ValueError("Timer doesn't exist")

@@ -8,15 +8,13 @@ import uos
 import vfs
 from rp2 import Flash
 
-_MOUNT = "/littlefs"
 
-
-def mount():
+def mount(point="/littlefs"):
     device = Flash()
     try:
         filesystem = vfs.VfsLfs2(device, progsize=256)
     except Exception:
         vfs.VfsLfs2.mkfs(device, progsize=256)
         filesystem = vfs.VfsLfs2(device, progsize=256)
-    vfs.mount(filesystem, _MOUNT)
-    uos.chdir(_MOUNT)
+    vfs.mount(filesystem, point)
+    uos.chdir(point)

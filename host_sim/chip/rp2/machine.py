@@ -9,13 +9,15 @@ import _family
 import _machine
 import _model
 import ustruct
-from _machine import I2C, WDT, Pin, reset_cause, unique_id  # noqa: F401
+from _machine import I2C, WDT, reset_cause, soft_reset, unique_id  # noqa: F401
 
 PWRON_RESET = 1
 WDT_RESET = 3
 
 _SCRATCH = _model.WATCHDOG_BASE + 0x0C  # WATCHDOG_SCRATCH0 of RP2040 and RP2350 alike
 _WORDS = 8
+_CONTROL = _model.WATCHDOG_BASE  # WATCHDOG_CTRL; bit 30 is ENABLE
+_RADIO_PINS = {"LED": 64, "WL_GPIO0": 64, "WL_GPIO1": 65, "WL_GPIO2": 66}
 
 
 def reset():
@@ -45,12 +47,31 @@ def deepsleep(time_ms=None):
     reset()
 
 
+def bootloader(value=None):
+    """The boot ROM's, which offers a drive for a UF2 file."""
+    _chip.leave(_chip.BOOTLOADER, 0)
+
+
+class Pin(_machine.Pin):
+    """GPIOs, and by name those of the radio, whose use powers it (ports/rp2/machine_pin_cyw43.c)."""
+
+    def __init__(self, id, mode=-1, pull=-1, *, value=None):
+        if isinstance(id, str) and id in _RADIO_PINS:
+            _socket._powered = True
+            super().__init__(0, mode, pull, value=value)
+            self._id = _RADIO_PINS[id]
+        else:
+            super().__init__(id, mode, pull, value=value)
+
+
 class RTC(_machine.Clock):
     pass
 
 
 class _Mem32:
-    """The watchdog's scratch registers. What else a real address would do nobody simulates: it is refused."""
+    """The watchdog's scratch registers, and whether it runs. What else a real address would do nobody simulates: it is
+    refused.
+    """
 
     def _index(self, address):
         index, rest = divmod(address - _SCRATCH, 4)
@@ -59,6 +80,8 @@ class _Mem32:
         return index
 
     def __getitem__(self, address):
+        if address == _CONTROL:
+            return 1 << 30 if any(_chip.check(_chip.WATCHDOG)) else 0
         return ustruct.unpack_from("<I", _boot.kept, 4 * self._index(address))[0]
 
     def __setitem__(self, address, value):
@@ -82,3 +105,11 @@ class ADC:
     def read_u16(self):
         raw = min(max(_machine.adc_uv(self._pin, 0) * 4095 // 3300000, 0), 4095)
         return raw << 4 | raw >> 8
+
+
+def __getattr__(name):
+    if name != "Timer":
+        raise AttributeError(name)
+    from _timer import Timer
+
+    return Timer
