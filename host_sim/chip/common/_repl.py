@@ -149,7 +149,7 @@ def _friendly(scope):
         elif line == _A:
             _say("\n")
             return
-        if line == _B:
+        elif line == _B:
             _say("\n" + _BANNER)
         elif line == _C:
             lines = []
@@ -186,10 +186,10 @@ def _line(empty_allowed):
 
 def _goes_on(lines):
     """Whether more belongs to it (py/repl.c, mp_repl_continue_with_input, without its strings over several lines)."""
-    last = lines[-1]
-    if len(lines) > 1 and lines[0].rstrip()[-1:] in ":@":
-        return last.strip() != ""
-    if last.rstrip()[-1:] in (":", "\\") or lines[0][:1] == "@":
+    last = lines[-1].rstrip()
+    if len(lines) > 1 and (lines[0].rstrip().endswith(":") or lines[0].startswith("@")):
+        return bool(last)
+    if last.endswith(":") or last.endswith("\\") or last.startswith("@"):
         return True
     text = "".join(lines)
     return sum([text.count(c) for c in "([{"]) > sum([text.count(c) for c in ")]}"])
