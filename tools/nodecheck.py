@@ -32,6 +32,9 @@ class Checker:
             most = schema.MAX_CHANNELS
             self._fault(("sensor",), f"{len(self._channels)} channels, not 1..{most}; use fewer sensors")
         self._unique(sensors)
+        pin = values["service"].get("pin")
+        if pin is not None and pin in [sensor.get("pin") for sensor in sensors]:
+            self._fault(("service", "pin"), f"{pin} is taken by a sensor; give each its own")
         return {
             "v": 1,
             "version": 1,
@@ -41,6 +44,7 @@ class Checker:
             "cloud": [values["cloud"].get("host"), values["cloud"].get("port")],
             "report": values["report"].get("interval"),
             "awake_cap": values["power"].get("awake_cap"),
+            "service": [values["service"].get("window"), values["service"].get("pin")],
             "channels": self._channels,
             "sensors": sensors,
             "limits": self._limits,

@@ -25,8 +25,16 @@ _CONTACT_MS = 15000  # what a contact may take on top of its cap: framing before
 _SHORTEST_SLEEP_MS = 2000  # below it a boot costs more than staying awake
 _LONGEST_SLEEP_S = 65535  # what the retained table can hold
 _GARBAGE = 4096  # collected whenever so many bytes were allocated, from the contact on
+_NO_SERVICE = (0, None)  # of settings from before there was any
 _STEP_MS = 100  # in the last second before a slot: the clock counts whole seconds
+_ATTENTIVE_MS = 1000  # between two looks whether somebody still wants the node awake
 _FRAME_ROWS = 100  # rows in the journal that make a frame without waiting for the report
+
+
+class _Nobody:
+    """Stands for node.service.Service on an ordinary wake, which nobody wants to talk to."""
+
+    active = False
 
 
 class Node:
@@ -48,6 +56,7 @@ class Node:
         self._ended = asyncio.Event()
         self._contact = None
         self.reason = 0
+        self.service = _Nobody
 
     # Boot
 
@@ -67,7 +76,17 @@ class Node:
             self.board.clock.resume(self.retained.seconds, self.retained.quality)
         self.store.mount(cold)
         self._recall(cold)
+        _, pin = self.settings.get("service", _NO_SERVICE)
+        if cold or pin is not None and self.board.held(pin):
+            self.serve()
         return cold
+
+    def serve(self):
+        """From here on the node sleeps only when nobody wants it awake."""
+        if self.service is _Nobody:
+            from .service import Service
+
+            self.service = Service(self.board, *self.settings.get("service", _NO_SERVICE))
 
     def _recall(self, cold):
         """Limits and sensor failures carry on from the newest row; after a cut the events in flash are the truth."""
@@ -92,6 +111,10 @@ class Node:
 
     async def live(self):
         """Measures slot after slot; ends in deep sleep as soon as no contact runs and the next slot is far enough."""
+        if self.board.power.reset_cause() != _DEEP_SLEEP_WAKE:
+            await self.service.window()
+        elif self.service is not _Nobody:
+            self.service.look()
         asyncio.create_task(self.watch.run())
         while True:
             self.watch.expect(LOOP, _MEASURE_MS)
@@ -111,6 +134,9 @@ class Node:
                 self._restart()
             elif left_ms < _SHORTEST_SLEEP_MS:
                 await asyncio.sleep_ms(nap_ms)
+            elif self.service.active:
+                await asyncio.sleep_ms(min(nap_ms, _ATTENTIVE_MS))
+                self.service.look()
             else:
                 self._sleep(left_ms)
 
@@ -208,7 +234,11 @@ class Node:
 
             gc.collect()
             retained.conn += 1
-            if await Uplink(self).run(fresh_from):
+            uplink = Uplink(self)
+            committed_all = await uplink.run(fresh_from)
+            if uplink.usb:
+                self.serve()
+            if committed_all:
                 retained.contact_owed = self._alarms.raised = False
                 failures = 0
             elif self.store.committed() > committed:
@@ -245,11 +275,18 @@ class Node:
 
 
 def run(board):
-    """Never returns: a waking ends in deep sleep. A node without its settings stays at its console."""
+    """Never returns: a waking ends in deep sleep. A node without its settings stays at its console, and one whose
+    console a host takes by Ctrl-C.
+    """
     node = Node(board)
     try:
+        if board.power.reset_cause() != _DEEP_SLEEP_WAKE:
+            board.attend(False)
         node.begin()
         asyncio.run(node.live())
+    except KeyboardInterrupt:
+        board.attend(True)
+        raise
     except Exception as error:
         sys.print_exception(error)
         node.crashed()

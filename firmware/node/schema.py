@@ -54,6 +54,11 @@ SETTINGS = tuple(
          "Time between contacts. An alarm does not wait for it."),
         ("power.awake_cap", "int", "s", (5, 120), 30, NEXT_CONTACT,
          "Hard cap of one contact: when it is reached the radio goes off, whatever the network does."),
+        ("service.window", "int", "s", (0, 600), 10, RESTART,
+         "How long the node waits for somebody at its console after every start that is no wake from sleep: nothing is "
+         "measured, sent or armed meanwhile."),
+        ("service.pin", "int", "", (0, 48), OPTIONAL, RESTART,
+         "GPIO number, pulled up: while it is held low the node does not sleep. It is looked at on each wake."),
         ("sensor[].name", "name", "", (1, 32), REQUIRED, RESTART,
          "Name of the sensor; its channels are called `name.channel`."),
         ("sensor[].driver", "name", "", (1, 32), REQUIRED, RESTART, "Its driver, from the list below."),

@@ -26,6 +26,7 @@ class Uplink:
     def __init__(self, node):
         self._node = node
         self._settings = node.settings
+        self.usb = False  # known once `run` has ended
         self._client = None
         self._reader = None
         self._session = None
@@ -51,6 +52,7 @@ class Uplink:
         finally:
             if self._client is not None:
                 self._client.close()
+            self.usb = self._node.board.power.usb()  # asked while the radio is on: some boards need it for that
             radio.down()
         return self._session is not None and self._session.done()
 

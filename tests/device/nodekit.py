@@ -114,6 +114,7 @@ class Power:
         self.slept = None
         self.resets = 0
         self.fed = 0
+        self.host = False
 
     def reset_cause(self):
         """As the wire counts them."""
@@ -147,6 +148,10 @@ class Power:
     def battery_mv(self):
         """Not measured."""
         return 0
+
+    def usb(self):
+        """As the test says."""
+        return self.host
 
 
 class Adc:
@@ -189,11 +194,21 @@ class Board:
         self.power = Power()
         self.flash = CutFlash(10)
         self.adcs = adcs
+        self.low = ()
+        self.attended = []
         self.the_radio = Radio()
 
     def adc(self, pin):
         """The fake of `pin`."""
         return self.adcs[pin]
+
+    def attend(self, on):
+        """Remember."""
+        self.attended.append(on)
+
+    def held(self, pin):
+        """As the test says."""
+        return pin in self.low
 
     def radio(self):
         """One for all boots."""
@@ -222,6 +237,7 @@ class FakeUplink:
 
     script = None
     contacts = 0
+    usb = False
 
     def __init__(self, node):
         self._node = node

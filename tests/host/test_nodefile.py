@@ -78,6 +78,7 @@ def test_the_example_gives_the_compact_settings(monkeypatch: pytest.MonkeyPatch)
         "cloud": ["192.168.1.10", 8883],
         "report": 3600,
         "awake_cap": 30,
+        "service": [10, None],
         "channels": [
             [1, "air.temperature", "degC", -2],
             [2, "air.humidity", "%RH", -2],

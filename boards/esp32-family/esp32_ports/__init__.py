@@ -35,6 +35,20 @@ class Board:
         """ADC1 on GPIO `pin`, range to about 2.45 V; its `read_uv()` is calibrated by the chip's eFuse."""
         return ADC(Pin(pin), atten=ADC.ATTN_11DB)
 
+    def held(self, pin):
+        """Whether GPIO `pin`, pulled up, is held low. GPIO 34-39 of an ESP32 need a resistor for that. ValueError: no
+        such pin.
+        """
+        return not Pin(pin, Pin.IN, Pin.PULL_UP).value()
+
+    def attend(self, on):
+        """While a host has the console: a timer feeds the watchdog, if it was started, and resets the board after 15
+        minutes. False ends that.
+        """
+        from . import service
+
+        service.attend(on, self.power.armed())
+
     def radio(self):
         """The Wi-Fi station. Imported when first asked for: most wakes never need it."""
         from .radio import Radio
@@ -47,4 +61,10 @@ class Board:
 
 
 def boot():
-    """Runs before main.py. This family sleeps by itself; there is nothing to prepare."""
+    """Runs before main.py, which ends what begins here; but a soft reset out of the raw REPL leaves it out, and the
+    watchdog may run. This family sleeps by itself: a wake needs nothing.
+    """
+    if machine.reset_cause() != machine.DEEPSLEEP_RESET:
+        from . import service
+
+        service.attend(True, service.left_armed())

@@ -14,6 +14,8 @@ _REASONS = {
 
 
 WATCHDOG_MS = 8000  # as on the RP2 family, which allows no more than 8388
+TABLE_SIZE = 28
+ARMED = b"\x01"  # behind the node's table in RTC memory: the watchdog runs, and a soft reset will not stop it
 
 
 class Power:
@@ -28,12 +30,12 @@ class Power:
         return _REASONS.get(machine.reset_cause(), 0)
 
     def retained(self):
-        """What was last retained, or noise of any length."""
-        return self._rtc.memory()
+        """What was last retained, or noise of at most 28 bytes."""
+        return self._rtc.memory()[:TABLE_SIZE]
 
     def retain(self, data):
         """Keeps `data` over resets and deep sleep, not over power-off."""
-        self._rtc.memory(data)
+        self._rtc.memory(data if self._watchdog is None else bytes(data) + ARMED)
 
     def sleep(self, ms):
         """Deep sleep; does not return. The radio must be down."""
@@ -47,8 +49,18 @@ class Power:
         """Feeds the watchdog, 8 s; the first call starts it, and only a reset or deep sleep stops it."""
         if self._watchdog is None:
             self._watchdog = machine.WDT(timeout=WATCHDOG_MS)
+            table = self.retained()
+            self.retain(table + bytes(TABLE_SIZE - len(table)))
         else:
             self._watchdog.feed()
+
+    def armed(self):
+        """Whether `feed` has started the watchdog."""
+        return self._watchdog is not None
+
+    def usb(self):
+        """False: this board cannot tell whether it has its supply from a host."""
+        return False
 
     def battery_mv(self):
         """0: this board has no divider on its supply."""

@@ -17,8 +17,14 @@ _sleeper = Sleeper(Scratch(_WATCHDOG_BASE))
 
 
 def boot():
-    """Runs before main.py: sleeps on if the last boot ended for that."""
+    """Runs before main.py: sleeps on if the last boot ended for that; else the console is attended until main.py
+    begins.
+    """
     _sleeper.boot()
+    if not _sleeper.woke:
+        from rp2_ports import service
+
+        service.attend(True, _sleeper)
 
 
 def build():

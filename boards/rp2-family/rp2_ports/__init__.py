@@ -20,6 +20,7 @@ class Board:
         self.power = Power(sleeper, self.clock)
         sectors = max([first + count for first, count in rings.values()])
         self.flash = Flash(sectors, not sleeper.woke)
+        self._sleeper = sleeper
         self._pins = buses
         self._buses = {}
 
@@ -37,6 +38,18 @@ class Board:
         from .adc import Adc
 
         return Adc(pin)
+
+    def held(self, pin):
+        """Whether GPIO `pin`, pulled up, is held low. ValueError: no such pin."""
+        return not Pin(pin, Pin.IN, Pin.PULL_UP).value()
+
+    def attend(self, on):
+        """While a host has the console: a timer feeds the watchdog, if it was started, and resets the board after 15
+        minutes. False ends that.
+        """
+        from . import service
+
+        service.attend(on, self._sleeper)
 
     def radio(self):
         """The Wi-Fi station. Imported when first asked for: most wakes never need it."""

@@ -40,6 +40,18 @@ class Power:
         else:
             self._watchdog.feed()
 
+    def usb(self):
+        """Whether the board has its supply from a host. Asking takes the radio, a quarter of a second if it is off."""
+        import network
+        from machine import Pin
+
+        wlan = network.WLAN(network.STA_IF)
+        silent = not wlan.active()
+        supplied = Pin("WL_GPIO2", Pin.IN).value()
+        if silent:
+            wlan.deinit()  # pyright: ignore[reportAttributeAccessIssue] -- the stubs are of the ESP32
+        return bool(supplied)
+
     def battery_mv(self):
         """0: GPIO 29 measures VSYS only while the radio is silent, so it is not measured here."""
         return 0
