@@ -71,7 +71,8 @@ class BenchBoard:
         self.native = self.board.chip in NATIVE_USB
         self._changed = changed
         self._pace = Pace(self.clock, sleep_speed)
-        self._console = Console(folder / "console", self.port.write, folder / "console.log")
+        self.console_log = folder / "console.log"  # all it ever said
+        self._console = Console(folder / "console", self.port.write, self.console_log)
         pace = cast(Conductor, self._pace)
         nowhere = Proxy(("127.0.0.1", 9), pace)
         self._around = Surroundings(
@@ -179,7 +180,8 @@ class BenchBoard:
                 await asyncio.sleep(self.chip.boot_us / 1e6)
             ending = await self._run(soft, raw)
             self.last_ending = ending.kind
-            soft, raw = ending.kind == "soft", bool(ending.value)
+            soft = ending.kind == "soft"
+            raw = soft and bool(ending.value)
             if soft:
                 self.soft_resets += 1
                 continue
