@@ -1,4 +1,5 @@
-"""`python -m host_sim`: simulate a fleet and balance its ledger, print what would go wrong, sweep over seeds."""
+"""`python -m host_sim`: simulate a fleet and balance its ledger, print what would go wrong, sweep over seeds; or power
+one simulated board at a serial port."""
 
 import json
 import sys
@@ -18,8 +19,9 @@ try:
     from host_sim import ledger, report, sweep, view
     from host_sim.node import SimulationError
     from host_sim.options import takes_plan
-    from host_sim.plan import START_MS, Plan
+    from host_sim.plan import ROOT, START_MS, Plan
     from host_sim.run import Run
+    from tools import nodefile
     from tools.build import BuildError
 except KeyboardInterrupt:  # reading all of this takes a third of a second
     _stopped()
@@ -112,6 +114,34 @@ def sweep_seeds(seeds: int, days: float, fault_set: str) -> None:
         failed += not balanced
     click.echo(f"{seeds - failed} of {seeds} balanced")
     sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.option("--node", "path", type=click.Path(path_type=Path), required=True, help="Node file: board and sensors.")
+@click.option("--port-link", "link", type=click.Path(path_type=Path), help="Where the serial port shall be found.")
+@click.option("--folder", type=click.Path(path_type=Path), default=ROOT / "build" / "board", show_default="build/board",
+              help="The board's flash, kept from run to run; its console.")  # fmt: skip
+@click.option("--blank", is_flag=True, help="Begin with an erased flash.")
+@click.option("--sleep-speed", type=click.IntRange(1, 100_000), default=1, show_default=True,
+              help="How many times faster deep sleep passes; the clock then runs ahead of yours.")  # fmt: skip
+def board(path: Path, link: Path | None, folder: Path, blank: bool, sleep_speed: int) -> None:
+    """Power a simulated board at a serial port, for mpremote and the other tools that talk to real ones.
+
+    It boots what is in its flash, and reaches whatever cloud end its settings name.
+    """
+    from host_sim.bench import BenchBoard, command
+
+    try:
+        node_file = nodefile.load(path)
+        folder = folder.absolute()
+        made = BenchBoard(
+            node_file, folder, (link or command.default_link(folder)).absolute(), blank, sleep_speed,
+            changed=lambda state: click.echo(state),
+        )  # fmt: skip
+    except (nodefile.NodeFileError, ValueError, OSError) as error:
+        click.echo(f"board: {error}", err=True)
+        sys.exit(2)
+    sys.exit(command.run(made))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,14 @@ class _Nobody:
 
     active = False
 
+    @staticmethod
+    async def window():
+        """There is none."""
+
+    @staticmethod
+    def look():
+        """Nobody is there."""
+
 
 class Node:
     """One waking of the node. `board`: the ports. `reason`: why it booted, as the wire counts reset reasons."""
@@ -113,7 +121,7 @@ class Node:
         """Measures slot after slot; ends in deep sleep as soon as no contact runs and the next slot is far enough."""
         if self.board.power.reset_cause() != _DEEP_SLEEP_WAKE:
             await self.service.window()
-        elif self.service is not _Nobody:
+        else:
             self.service.look()
         asyncio.create_task(self.watch.run())
         while True:

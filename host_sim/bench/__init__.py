@@ -6,6 +6,7 @@
     boot        one boot of the VM
     volume      the drive that an RP2's boot ROM offers
     board       power-on to power-off
+    command     `python -m host_sim board`
     romloader   the ROM loader of an ESP32, which esptool flashes; a port of its own
 """
 

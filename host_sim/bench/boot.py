@@ -59,11 +59,15 @@ class BenchBoot(Boot):
         dog = self._chip.watchdog
         if dog.bites_at is not None and now > dog.bites_at and not self._asleep:
             self._bite()
-        elif self._interrupted and asyncio.get_running_loop().time() - self._heard_at > _LAST_RESORT_S:
-            if cpu_us(self._pid) - self._heard_cpu > _HURRIED_US:
-                self._interrupted = False
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._pid, signal.SIGINT)
+        elif self._interrupted and self._computes():
+            self._interrupted = False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGINT)
+
+    def _computes(self) -> bool:
+        """Whether the VM has not said a word for a while, and not for want of the host's time."""
+        silent = asyncio.get_running_loop().time() - self._heard_at > _LAST_RESORT_S
+        return silent and cpu_us(self._pid) - self._heard_cpu > _HURRIED_US
 
     def interrupt(self) -> None:
         """Ctrl-C: now if the VM waits, else when it next does."""

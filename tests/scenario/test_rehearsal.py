@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchkit import ROOT, deploy, mpremote, port_of, tree
+from benchkit import ROOT, deploy, mpremote, tree
 
 from host_sim.bench import BenchBoard
 from host_sim.cloudend import CloudEnd

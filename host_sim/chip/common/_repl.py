@@ -48,13 +48,13 @@ def _byte():
 
 
 def _execute(source, kind, scope):
-    """Compiles and runs; returns what it raised, or None. `source()`: the text."""
+    """Compiles and runs; returns what it raised, or None."""
     import _cable
 
     _cable.interrupt_char(3)
     fault = None
     try:
-        exec(compile(source(), "<stdin>", kind), scope)
+        exec(compile(source, "<stdin>", kind), scope)
     except SystemExit:
         raise
     except BaseException as error:
@@ -101,12 +101,8 @@ def _raw(scope):
 
 
 def _raw_run(source, scope):
-    def text():
-        if source is None:
-            raise KeyboardInterrupt
-        return str(source, "utf-8")
-
-    fault = _execute(text, "exec", scope)
+    """`source` None: the host gave up."""
+    fault = KeyboardInterrupt() if source is None else _execute(str(source, "utf-8"), "exec", scope)
     _say("\x04")
     _report(fault)
     _say("\x04")
@@ -120,7 +116,7 @@ def _paste():
     left = _WINDOW
     while True:
         byte = _byte()
-        if byte == _C or byte == _D:
+        if byte in (_C, _D):
             out.write(_D)
             return source if byte == _D else None
         source.extend(byte)
@@ -145,7 +141,7 @@ def _friendly(scope):
                 source = "\n".join(lines)
                 lines = []
                 if source.strip():
-                    _report(_execute(lambda: source, "single", scope))
+                    _report(_execute(source, "single", scope))
         elif line == _A:
             _say("\n")
             return
@@ -162,7 +158,7 @@ def _friendly(scope):
         elif line == _E:
             source = _typed_paste()
             if source is not None:
-                _report(_execute(lambda: source, "exec", scope))
+                _report(_execute(source, "exec", scope))
 
 
 def _line(empty_allowed):

@@ -1,0 +1,67 @@
+"""`python -m host_sim board`: a board on the bench until Ctrl-C, and what a hand does to it, typed line by line."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from host_sim.bench.board import BenchBoard
+from host_sim.hardware.chip import HOST_SUPPLY
+from host_sim.node import SimulationError
+
+HELP = "press PIN, release PIN, host, alone, off, on, state, quit"
+
+
+async def live(board: BenchBoard) -> None:
+    """Lives until `quit` or the end of standard input, which is a terminal's Ctrl-D."""
+    async with board:
+        click.echo(f"ready: {board.board.name} at {board.port.link}; {HELP}")
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            words = line.decode(errors="replace").split()
+            if words == ["quit"]:
+                return
+            if words and not await _do(board, words):
+                click.echo(f"board: {line.decode(errors='replace').strip()!r} is none of: {HELP}")
+
+
+async def _do(board: BenchBoard, words: list[str]) -> bool:
+    """Does one thing to the board; False for an unknown one."""
+    match words:
+        case ["press", pin] if pin.isdigit():
+            board.chip.levels[int(pin)] = 0
+        case ["release", pin] if pin.isdigit():
+            board.chip.levels.pop(int(pin), None)
+        case ["host"]:
+            board.chip.levels[HOST_SUPPLY] = 1
+        case ["alone"]:
+            board.chip.levels[HOST_SUPPLY] = 0
+        case ["off"]:
+            await board.power_off()
+        case ["on"]:
+            board.power_on()
+        case ["state"]:
+            port = board.port.link if board.port.there else "no port"
+            click.echo(f"{board.state}; {board.boots} boots, {board.wakes} wakes, {board.bites} by watchdog; {port}")
+        case _:
+            return False
+    return True
+
+
+def run(board: BenchBoard) -> int:
+    """-> exit status."""
+    try:
+        asyncio.run(live(board))
+    except KeyboardInterrupt:
+        return 0
+    except (SimulationError, OSError) as error:
+        click.echo(f"board: {error}", err=True)
+        return 1
+    return 0
+
+
+def default_link(folder: Path) -> Path:
+    """Where the port is found if nobody says."""
+    return folder / "port"
