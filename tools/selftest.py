@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-SCRIPT = Path(__file__).resolve().parent.parent / "boards" / "selftest.py"
+SCRIPT = Path(__file__).resolve().parent.parent / "boards" / "selftest" / "contract.py"
 LIMIT_S = 60
 
 
