@@ -180,5 +180,6 @@ def _describe(member: Member, folder: Path) -> dict[str, Any]:
         "rings": rings.places(member.board, folder / flash),
         "sector_size": boards.SECTOR,
         "granularity": member.board.granularity,
+        "window_s": settings["service"][0],
         "image": flash,
     }

@@ -90,7 +90,7 @@ class Node:
         return cold
 
     def serve(self):
-        """From here on the node sleeps only when nobody wants it awake."""
+        """From here on the node sleeps only when nobody wants it awake. To be called before a session begins."""
         if self.service is _Nobody:
             from .service import Service
 
@@ -121,6 +121,11 @@ class Node:
         """Measures slot after slot; ends in deep sleep as soon as no contact runs and the next slot is far enough."""
         if self.board.power.reset_cause() != _DEEP_SLEEP_WAKE:
             await self.service.window()
+            if not self.service.active:
+                self.service = _Nobody
+                from .modules import forget
+
+                forget("node.service")
         else:
             self.service.look()
         asyncio.create_task(self.watch.run())

@@ -104,7 +104,7 @@ class _Account:
             segments=self._node.segments,
             power=self._node.power,
             horizon_ms=self._horizon_ms,
-            boot_ms=round(1000 * self._limits.boot_s),
+            boot_ms=round(1000 * (self._limits.boot_s + self._node.window_s)),
             set_ms=round(1000 * self._limits.set_s),
             down=self._down(channel.sensor_index),
             cloud_errors=self._cloud_errors,

@@ -36,7 +36,7 @@ class Due:
 class DueRule:
     """When a sensor of interval I is due, seen from true time and the supply alone.
 
-    - A boot makes one reading due at once.
+    - A boot makes one reading due at once, which `boot_ms` allows for; that includes the node's service window.
     - From then on one is due per slot k x I of the node's clock: I after the last, give or take a quarter of I. It
       comes sooner only after a reading taken at once (a boot's, or that of a slot gone by when the clock was set), or
       where the clock was set in between, which shows in the rows: their quality changes, or their error by over

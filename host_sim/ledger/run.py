@@ -67,6 +67,7 @@ class Node:
     rings: dict[str, Sequence[int]]
     sector_size: int
     granularity: int
+    window_s: int  # how long a start that is no wake waits before its first reading
     image: bytes | None
 
 
@@ -138,6 +139,7 @@ def _node(folder: Path, data: dict[str, Any], end_ms: int) -> Node:
         rings={name: _sectors(place) for name, place in data["rings"].items()},
         sector_size=data.get("sector_size", 4096),
         granularity=data.get("granularity", 1),
+        window_s=data.get("window_s", 0),
         image=(folder / data["image"]).read_bytes() if data.get("image") else None,
     )
 

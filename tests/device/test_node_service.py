@@ -3,9 +3,10 @@
 """The node stays awake for whoever wants to talk to it, and no longer."""
 
 import asyncio
+import sys
 
 from attendance import Attendance
-from node import app, service, settings
+from node import app, settings
 from nodekit import Adc, Board, Slept, fresh_disk, without_network
 from nodekit import settings as made_settings
 
@@ -22,6 +23,7 @@ class Bench:
         made = made_settings(((34, 60),))
         made["service"] = [window_s, pin]
         settings.load = lambda: made
+        self.settings = made
         without_network(lambda node: True)
         self.node = None
 
@@ -61,22 +63,12 @@ def test_in_the_window_nothing_is_measured_nor_armed():
 
 
 def test_a_wake_from_sleep_has_no_window_and_does_not_import_the_service():
-    bench = Bench(window_s=600, pin=None)
-    service.Service.window = _nothing
-    try:
-        bench.wake()
-    finally:
-        service.Service.window = _window
+    bench = Bench(pin=None)
+    bench.wake()
+    bench.settings["service"][0] = 600
     bench.wake_later()
     bench.wake()
-    assert not isinstance(bench.node.service, service.Service) and not bench.node.service.active
-
-
-_window = service.Service.window
-
-
-async def _nothing(self):
-    """A window that nobody waits for."""
+    assert not bench.node.service.active and "node.service" not in sys.modules
 
 
 def test_a_pin_held_low_keeps_it_awake_from_any_wake_until_it_is_let_go():

@@ -1,5 +1,7 @@
 """The ports of an ESP32, ESP32-C3 or ESP32-S3, from what its board package says of pins and rings."""
 
+import sys
+
 import machine
 from machine import ADC, I2C, Pin
 
@@ -48,6 +50,10 @@ class Board:
         from . import service
 
         service.attend(on, self.power.armed())
+        if not on:  # the memory is wanted for a TLS session
+            for name in (__name__ + ".service", "attendance"):
+                sys.modules.pop(name, None)
+            globals().pop("service", None)
 
     def radio(self):
         """The Wi-Fi station. Imported when first asked for: most wakes never need it."""

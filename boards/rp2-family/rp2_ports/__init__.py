@@ -1,5 +1,7 @@
 """The ports of an RP2040 or RP2350 with a CYW43439, from what its board package says of pins, rings and registers."""
 
+import sys
+
 import machine
 from machine import I2C, Pin
 
@@ -50,6 +52,10 @@ class Board:
         from . import service
 
         service.attend(on, self._sleeper)
+        if not on:  # the memory is wanted for a TLS session
+            for name in (__name__ + ".service", "attendance"):
+                sys.modules.pop(name, None)
+            globals().pop("service", None)
 
     def radio(self):
         """The Wi-Fi station. Imported when first asked for: most wakes never need it."""

@@ -49,6 +49,8 @@ def _hook():
     _chip.wait, _chip.call, _chip.sleep_us = (
         (_wait, _call, _sleep_us) if _running else (_plain_wait, _plain_call, _plain_sleep_us)
     )
+    if not _running:
+        sys.modules.pop("_timer", None)  # a real one takes none of the heap
 
 
 def _due():
