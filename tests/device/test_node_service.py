@@ -109,6 +109,7 @@ def test_a_session_at_the_console_keeps_it_awake():
     steps = []
 
     async def console():
+        bench.node.serve()
         bench.node.service.session = True
         await asyncio.sleep_ms(200)
         steps.append(bench.board.power.slept)
