@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchkit import ROOT, deploy, mpremote, tree
+from benchkit import ROOT, deploy, mpremote, port_of, tree
 
 from host_sim.bench import BenchBoard
 from host_sim.cloudend import CloudEnd
 from tools import nodefile
 
+PIN = 15
 NODES = {"esp32": "greenhouse", "pico_w": "cellar"}
 
 
@@ -29,6 +30,20 @@ def test_a_blank_board_is_deployed_to_sleeps_wakes_and_delivers(tmp_path: Path, 
     asyncio.run(asyncio.wait_for(rehearse(tmp_path, name), 110))
 
 
+async def take_the_console(board: BenchBoard) -> None:
+    """A node whose pin is held low is there for a host, whose Ctrl-C costs it nothing."""
+    board.chip.levels[PIN] = 0
+    await board.settled("awake", 30)
+    port = await port_of(board)
+    await asyncio.sleep(1.0)
+    assert (await mpremote(port, "eval", "6*7")).strip() == "42"
+    start = board.console_log.stat().st_size
+    del board.chip.levels[PIN]
+    await mpremote(port, "reset")
+    await board.settled("asleep", 40)
+    assert b"formatting" not in board.console_log.read_bytes()[start:]
+
+
 async def rehearse(folder: Path, name: str) -> None:
     node = NODES[name]
     original = nodefile.load(ROOT / f"nodes/{node}.toml")
@@ -38,7 +53,8 @@ async def rehearse(folder: Path, name: str) -> None:
     cloud = CloudEnd(folder, board.clock.path)
     await asyncio.to_thread(cloud.start, ["127.0.0.1"])
     try:
-        settings = {"cloud.host": "127.0.0.1", "cloud.port": cloud.mqtt[1], "report.interval": 60, "service.window": 2}
+        settings = {"cloud.host": "127.0.0.1", "cloud.port": cloud.mqtt[1], "report.interval": 60}
+        settings |= {"service.window": 2, "service.pin": PIN}
         node_file = nodefile.load(ROOT / f"nodes/{node}.toml", settings)
         files = folder / "files"
         channels = [list(channel)[:3] for channel in node_file.channels()]
@@ -59,6 +75,7 @@ async def rehearse(folder: Path, name: str) -> None:
             served = board.served.read_text()
             celsius = [row["value"] for row in rows if row["channel"] == "air.temperature"]
             assert all(f",air,temperature,{round(float(each) * 100)},-2" in served for each in celsius[:1])
+            await take_the_console(board)
             assert board.bites == 0
     finally:
         await asyncio.to_thread(cloud.stop)
