@@ -20,6 +20,7 @@ DRIVERS = ROOT / "lib" / "drivers"
 
 # The device's own module, by its path: the host's sys.path stays free of the firmware.
 schema = SimpleNamespace(**runpy.run_path(str(ROOT / "firmware" / "node" / "schema.py")))
+console_pin = SimpleNamespace(**runpy.run_path(str(ROOT / "firmware" / "node" / "console" / "pin.py")))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Iterable
 from decimal import Context, Decimal, Inexact
 from typing import Any
 
-from tools.catalogue import DriverFacts, boards, drivers, schema
+from tools.catalogue import DriverFacts, boards, console_pin, drivers, schema
 from tools.toml_lines import KeyPath, dotted
 
 _EXACT = Context(prec=40, traps=[Inexact])
@@ -35,7 +36,7 @@ class Checker:
         pin = values["service"].get("pin")
         if pin is not None and pin in [sensor.get("pin") for sensor in sensors]:
             self._fault(("service", "pin"), f"{pin} is taken by a sensor; give each its own")
-        return {
+        settings: dict[str, Any] = {
             "v": 1,
             "version": 1,
             "node": values["node"].get("name"),
@@ -49,6 +50,11 @@ class Checker:
             "sensors": sensors,
             "limits": self._limits,
         }
+        if values["console"].get("pin"):
+            # The same file gives the same settings, so the salt is not random; it is the node's own.
+            salt = hashlib.sha256(f"{settings['tenant']}/{settings['node']}".encode()).digest()[:8]
+            settings["pin"] = console_pin.seal(values["console"]["pin"], salt)
+        return settings
 
     def _fault(self, at: KeyPath, text: str) -> None:
         # The first fault of a place is its own; a later one only follows from it.

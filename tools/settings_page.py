@@ -36,6 +36,7 @@ _KINDS = {
     "text": "text",
     "passphrase": "empty, or printable ASCII",
     "bus": "",
+    "pin": "empty, or",
     "decimal": "decimal number",
 }
 

@@ -16,7 +16,7 @@ class Alarms:
         self.raised = False
         self._channels = settings["channels"]
         self._sensors = settings["sensors"]
-        self._limits = settings["limits"]
+        self.limits = settings["limits"]
         self._store = store
 
     def replay(self):
@@ -41,7 +41,7 @@ class Alarms:
         """Judges what `sampler` has just taken from the sensors `due`."""
         for index in due:
             self._judge_sensor(index, sampler.outcome[index])
-        for channel, low, high, hysteresis in self._limits:
+        for channel, low, high, hysteresis in self.limits:
             if sampler.present >> (channel - 1) & 1:
                 self._judge_channel(channel, sampler.values[channel - 1], low, high, hysteresis)
 

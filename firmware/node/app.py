@@ -5,6 +5,7 @@ memory.
 import asyncio
 import gc
 import sys
+import time
 
 from . import settings, slots
 from .alarms import Alarms
@@ -56,15 +57,17 @@ class Node:
         self.keeper = Timekeeper(board.clock, self.bootlog)
         channels = self.settings["channels"]
         self.store = Store(board.flash, board.rings, len(channels), self.keeper, self.bootlog)
-        self._sampler = Sampler(board, self.settings["sensors"], len(channels))
+        self.sampler = Sampler(board, self.settings["sensors"], len(channels))
         self._intervals = [sensor["interval"] for sensor in self.settings["sensors"]]
         self._last = 0  # time of the last row, by the clock as it is now
-        self._alarms = Alarms(self.settings, self.store)
+        self.alarms = Alarms(self.settings, self.store)
         self.watch = Watch(board.power.feed)
         self._ended = asyncio.Event()
         self._contact = None
+        self.last_contact = None  # (ticks of its end, whether all was committed) of this waking
         self.reason = 0
         self.service = _Nobody
+        self._attended = False  # a task waits for keys at the console, or serves them
 
     # Boot
 
@@ -101,7 +104,7 @@ class Node:
         row = self.store.rows.last()
         now, quality = self.keeper.stamp()
         if row is not None:
-            self._alarms.state = row.state
+            self.alarms.state = row.state
         if row is None or cold:
             self._last = now - max(self._intervals)  # every sensor is due
         elif quality and not row.quality:
@@ -113,12 +116,13 @@ class Node:
         if cold:
             self._framer().settle()
         if cold or row is None:
-            self._alarms.replay()
+            self.alarms.replay()
 
     # Awake
 
     async def live(self):
         """Measures slot after slot; ends in deep sleep as soon as no contact runs and the next slot is far enough."""
+        self._attend()
         if self.board.power.reset_cause() != _DEEP_SLEEP_WAKE:
             await self.service.window()
             if not self.service.active:
@@ -136,18 +140,19 @@ class Node:
             if due:
                 before = self._last
                 await self._measure(due)
-                if self._contact is None and self._contact_due(before):
-                    self._contact = asyncio.create_task(self._report())
-            left_ms = self._ms_to_next_slot()
+                if not self.in_contact() and self._contact_due(before):
+                    self.contact_now()
+            left_ms = self.ms_to_next_slot()
             nap_ms = max(_STEP_MS, left_ms - 1000)
             self.watch.expect(LOOP, nap_ms + _MEASURE_MS)
             if self._contact is not None:
                 await self._wait_contact(nap_ms)
             elif self.retained.conn == _LAST_CONN:
-                self._restart()
+                self.restart()
             elif left_ms < _SHORTEST_SLEEP_MS:
                 await asyncio.sleep_ms(nap_ms)
             elif self.service.active:
+                self._attend()
                 await asyncio.sleep_ms(min(nap_ms, _ATTENTIVE_MS))
                 self.service.look()
             else:
@@ -162,7 +167,7 @@ class Node:
         self._ended.clear()
         self._contact = None
 
-    def _ms_to_next_slot(self):
+    def ms_to_next_slot(self):
         """0 or less where measuring, or a clock set forward, has used up a slot."""
         now, _ = self.keeper.stamp()
         return (slots.next_slot(self._intervals, self._last) - now) * 1000
@@ -177,7 +182,37 @@ class Node:
         retained.save()
         self.board.power.sleep(seconds * 1000)
 
-    def _restart(self):
+    # At the console
+
+    def _attend(self):
+        """Has the console answer as soon as a key comes, if somebody may be there."""
+        if self.service is not _Nobody and not self._attended:
+            self._attended = True
+            asyncio.create_task(self._console())
+
+    async def _console(self):
+        """What goes wrong at the console must not end the node's waking. A Ctrl-C there may: it goes on to MicroPython."""
+        from . import console
+
+        try:
+            await console.attend(self)
+        except Exception as error:
+            _log().traceback(error)
+
+    def adopt(self, settings):
+        """Takes over of new settings what needs no restart."""
+        for key in ("version", "wifi", "cloud", "report", "awake_cap", "limits"):
+            self.settings[key] = settings[key]
+        self.alarms.limits = settings["limits"]
+        for index, sensor in enumerate(settings["sensors"]):
+            self._intervals[index] = self.settings["sensors"][index]["interval"] = sensor["interval"]
+        for key in ("pin", "base"):
+            self.settings.pop(key, None)
+            if key in settings:
+                self.settings[key] = settings[key]
+
+    def restart(self):
+        """Boots anew and says that it was asked to; does not return."""
         self.retained.reason = _RESTART
         self.retained.save()
         self.board.power.reset()
@@ -185,14 +220,14 @@ class Node:
     # Measuring
 
     async def _measure(self, due):
-        sampler = self._sampler
+        sampler = self.sampler
         began = self.keeper.uptime_s()
         await sampler.sample(due)
         # The row is of the moment it was begun, or it might take the next slot; the clock may have been set meanwhile.
         now, quality = self.keeper.stamp()
         now -= self.keeper.uptime_s() - began
-        self._alarms.judge(sampler, due)
-        self.store.append_row(quality, self.bootlog.boot, now, sampler.present, self._alarms.state, sampler.values)
+        self.alarms.judge(sampler, due)
+        self.store.append_row(quality, self.bootlog.boot, now, sampler.present, self.alarms.state, sampler.values)
         self._last = now
 
     # Reporting
@@ -212,7 +247,7 @@ class Node:
     def _contact_due(self, before):
         """A boot, an alarm, a report's moment, or a contact owed from before."""
         retained = self.retained
-        if self._alarms.raised or retained.conn == 0 and not retained.failures:
+        if self.alarms.raised or retained.conn == 0 and not retained.failures:
             return True
         if slots.report_due(self.settings["report"], self._report_offset(), before, self._last):
             retained.contact_owed = True
@@ -223,12 +258,22 @@ class Node:
             self._framer().run()
         return False
 
+    def in_contact(self):
+        """Whether a contact is under way."""
+        return self._contact is not None and not self._contact.done()
+
+    def contact_now(self):
+        """Begins a contact. None may be under way."""
+        self._ended.clear()
+        self._contact = asyncio.create_task(self._report())
+
     async def _report(self):
         """One contact, as a task that nobody awaits: what goes wrong in it must cost this contact and no more."""
         retained = self.retained
         retained.contact_owed = True
-        self._alarms.raised = False
+        self.alarms.raised = False
         failures = min(retained.failures + 1, 255)
+        done = False
         self.watch.expect(CONTACT, self.settings["awake_cap"] * 1000 + _CONTACT_MS)
         try:
             # Importing leaves garbage of several times a module's size: it fits only with a collection in between.
@@ -248,18 +293,19 @@ class Node:
             gc.collect()
             retained.conn += 1
             uplink = Uplink(self)
-            committed_all = await uplink.run(fresh_from)
+            done = await uplink.run(fresh_from)
             if uplink.usb:
                 self.serve()
-            if committed_all:
-                retained.contact_owed = self._alarms.raised = False
+            if done:
+                retained.contact_owed = self.alarms.raised = False
                 failures = 0
             elif self.store.committed() > committed:
                 failures = 0  # a backlog may take several contacts
         except Exception as error:
-            sys.print_exception(error)
+            _log().traceback(error)
         finally:
             retained.failures = failures
+            self.last_contact = time.ticks_ms(), done
             self.watch.done(CONTACT)
             self._ended.set()
 
@@ -285,6 +331,13 @@ class Node:
                 self.board.radio().down()
         finally:
             self.board.power.sleep(_CRASH_SLEEP_S * 1000)
+
+
+def _log():
+    """The log, imported when there is something to say."""
+    from . import log
+
+    return log
 
 
 def run(board):

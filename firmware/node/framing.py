@@ -9,6 +9,7 @@ import struct
 import codec
 import flashring
 
+from . import log
 from .journal import Row
 
 _NAME = "<IH"  # first journal seq, rows
@@ -86,7 +87,7 @@ class Framer:
                 journal.release(seq)
             except flashring.RingFull as full:
                 # The frame holds the rows all the same; a later release, of more rows, finds room.
-                print("framing: journal: %s" % full)
+                log.warning("framing: journal: %s" % full)
 
     def _covered(self):
         """Seq of the last row that the newest frame holds; 0 if that frame is of a journal before this one's format."""

@@ -57,5 +57,7 @@ class Journal:
         try:
             return Row(self.ring.read(following - 1))
         except (KeyError, ValueError) as error:
-            print("journal: the newest row cannot be read: %s" % error)
+            from . import log
+
+            log.warning("journal: the newest row cannot be read: %s" % error)
             return None

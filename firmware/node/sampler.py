@@ -3,19 +3,20 @@ values.
 """
 
 import asyncio
-import sys
 import time
 from array import array
 
 OK, NO_ANSWER, WRONG_ANSWER = 0, 1, 2
 _NOT_DUE = -1
+_BUSY_MS = 5
 
 
 class Sampler:
     """The sensors of the settings on the ports of the board.
 
     After `sample`, `values[i]` is the value of channel id i + 1 and `present` has bit i set if it is one of this
-    moment; `outcome[s]` tells how sensor s did: OK, NO_ANSWER, WRONG_ANSWER, or -1 if it was not due.
+    moment; `outcome[s]` tells how sensor s did: OK, NO_ANSWER, WRONG_ANSWER, or -1 if it was not due; `last[s]` how it
+    did when it was due last. All of it stands until the task that awaited `sample` awaits something else.
     """
 
     def __init__(self, board, sensors, channel_count):
@@ -25,6 +26,8 @@ class Sampler:
         self.values = array("i", [0] * channel_count)
         self.present = 0
         self.outcome = [_NOT_DUE] * len(sensors)
+        self.last = [_NOT_DUE] * len(sensors)
+        self._busy = False
 
     def _driver(self, index):
         """Builds a driver when it is first needed. ImportError if this firmware has none of that name."""
@@ -38,7 +41,18 @@ class Sampler:
         return self._drivers[index]
 
     async def sample(self, due):
-        """Takes one reading from each sensor whose index is in `due`."""
+        """Takes one reading from each sensor whose index is in `due`; waits for another task's to end first."""
+        while self._busy:
+            await asyncio.sleep_ms(_BUSY_MS)
+        self._busy = True
+        try:
+            await self._take(due)
+        finally:
+            self._busy = False
+        for index in due:
+            self.last[index] = self.outcome[index]
+
+    async def _take(self, due):
         self.present = 0
         longest = 0
         for index in range(len(self._sensors)):
@@ -71,5 +85,7 @@ def _judge(error):
     if isinstance(error, OSError):
         return NO_ANSWER
     if not isinstance(error, ValueError):
-        sys.print_exception(error)
+        from . import log
+
+        log.traceback(error)
     return WRONG_ANSWER

@@ -29,6 +29,7 @@ RESTART = "restart"
 # text      any text                                  (fewest, most) UTF-8 bytes
 # passphrase  printable ASCII, or nothing             (fewest, most) characters
 # bus       a word of the tuple                       the words
+# pin       digits, or nothing                        (fewest, most) digits
 # decimal   scaled integer, value x 10^-exponent of   (lowest, highest), scaled
 #           the channel; a decimal number in a file
 Setting = namedtuple("Setting", ("path", "kind", "unit", "limit", "default", "effect", "help"))
@@ -59,6 +60,9 @@ SETTINGS = tuple(
          "measured, sent or armed meanwhile."),
         ("service.pin", "int", "", (0, 48), OPTIONAL, RESTART,
          "GPIO number, pulled up: while it is held low the node does not sleep. It is looked at on each wake."),
+        ("console.pin", "pin", "digits", (4, 12), "", AT_ONCE,
+         "What opens the serial console; empty: it is open. Kept as a salted hash. It stops who passes by, not who "
+         "brings tools: another firmware can always be loaded by cable."),
         ("sensor[].name", "name", "", (1, 32), REQUIRED, RESTART,
          "Name of the sensor; its channels are called `name.channel`."),
         ("sensor[].driver", "name", "", (1, 32), REQUIRED, RESTART, "Its driver, from the list below."),
@@ -116,12 +120,12 @@ def check(setting, value):
             return "%d is out of range %s; choose a value within" % (value, bounds(setting))
         return None
     if not isinstance(value, str):
-        # A passphrase is a secret: it must not stand in a message.
-        shown = "this" if kind == "passphrase" else repr(value)
+        # A passphrase or a PIN is a secret: it must not stand in a message.
+        shown = "this" if kind in ("passphrase", "pin") else repr(value)
         return "%s is not text; write it in quotes" % shown
     if kind == "bus":
         return None if value in setting.limit else "%r is unknown; use %s" % (value, bounds(setting))
-    if kind == "passphrase" and not value:
+    if kind in ("passphrase", "pin") and not value:
         return None
     if kind in ("name", "host"):
         allowed = _NAME if kind == "name" else _HOST
@@ -136,6 +140,10 @@ def check(setting, value):
             wrong = "has %d, not %s" % (len(value), bounds(setting))
             return wrong + "; leave it empty for an open network"
         return None
+    if kind == "pin":
+        if value.isdigit() and setting.limit[0] <= len(value) <= setting.limit[1]:
+            return None
+        return "is not %s; leave it empty for an open console" % bounds(setting)
     length = len(value.encode())
     if not setting.limit[0] <= length <= setting.limit[1]:
         return "%r is %d long, not %s; shorten or complete it" % (value, length, bounds(setting))

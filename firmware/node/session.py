@@ -6,7 +6,7 @@ Times are `now` in milliseconds since the contact began: a contact is far too sh
 
 import flashring
 
-from . import wire
+from . import log, wire
 
 _WINDOW_EVENTS = 2
 _WINDOW_FRAMES = 12
@@ -50,7 +50,7 @@ class Lane:
         try:
             return self.ring.read(seq)
         except KeyError as error:
-            print("session: ring %d: %s" % (self.number, error))
+            log.warning("session: ring %d: %s" % (self.number, error))
             self.acked.add(seq)
             self.flying.pop(seq, None)
             if seq >= self.ring.range()[0]:
@@ -192,7 +192,7 @@ class Session:
                     lane.ring.release(said.cum)
                 except flashring.RingFull as full:
                     # Nothing is lost by it: a later ACK reaches as far as the ring needs.
-                    print("session: %s" % full)
+                    log.warning("session: %s" % full)
 
     def _measure(self, ms):
         self._srtt = ms if self._srtt is None else (7 * self._srtt + ms) // 8

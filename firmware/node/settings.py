@@ -2,7 +2,7 @@
 
 import json
 
-_PATH = "settings.json"
+PATH = "settings.json"
 _KEY_PATH = "key"
 FORMAT = 1
 
@@ -11,7 +11,7 @@ def load():
     """The settings, a dict (nodes/README.md). OSError when the node was never given any, ValueError for another
     format.
     """
-    with open(_PATH) as file:
+    with open(PATH) as file:
         settings = json.load(file)
     if settings.get("v") != FORMAT:
         raise ValueError("settings.json: format %s, this firmware reads %d; flash it anew" % (settings.get("v"),

@@ -49,7 +49,7 @@ class Store:
         try:
             ring.mount()
         except flashring.NoRing as found:
-            print("store: %s; formatting" % found)
+            _log("%s; formatting" % found)
             ring.format(struct.unpack("<I", os.urandom(4))[0] or 1)
             self.formatted = True
 
@@ -89,7 +89,7 @@ class Store:
             try:
                 yield self.alerts.read(seq)
             except KeyError as error:
-                print("store: alerts: %s" % error)
+                _log("alerts: %s" % error)
 
     def alarm(self, channel, state, exponent, value, limit):
         """Records an alarm."""
@@ -108,7 +108,7 @@ class Store:
             try:
                 self.journal.drop(seq)
             except flashring.RingFull as full:
-                print("store: journal: %s" % full)
+                _log("journal: %s" % full)
 
     def _stamp(self):
         wall, quality = self._keeper.wall()
@@ -136,7 +136,7 @@ class Store:
             try:
                 readings += _readings(number, ring.read(seq))
             except (KeyError, ValueError) as error:
-                print("store: given up unread: %s" % error)
+                _log("given up unread: %s" % error)
         self._declare(number, first, last, _FULL, readings)
         ring.drop(last)
 
@@ -149,6 +149,12 @@ class Store:
             if event[0] == wire.GAP and event[14:24] == body:
                 return
         self._append_event("gap", number, first, last, reason, readings)
+
+
+def _log(text):
+    from . import log  # most wakes have nothing to say
+
+    log.warning("store: " + text)
 
 
 def _readings(number, data):

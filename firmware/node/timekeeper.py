@@ -1,5 +1,7 @@
 """The node's time: wall clock where it is known, uptime where it is not."""
 
+from time import ticks_diff, ticks_ms
+
 _GOOD_S = 30 * 86400  # how old the last time known may be in flash
 
 
@@ -9,6 +11,8 @@ class Timekeeper:
     def __init__(self, clock, bootlog):
         self._clock = clock
         self._bootlog = bootlog
+        # The last set in this waking: ticks, seconds moved (None: it was unknown), seconds since the set before (0: none).
+        self.was_set = None
 
     def stamp(self):
         """(seconds, quality) of now."""
@@ -43,6 +47,8 @@ class Timekeeper:
         """Sets the clock and returns by how many seconds it moved. Uptime does not jump with it."""
         log = self._bootlog
         moved = seconds - self._clock.seconds()
+        apart = 0 if self.was_set is None else ticks_diff(ticks_ms(), self.was_set[0]) // 1000
+        self.was_set = ticks_ms(), moved if self.wall()[1] else None, apart
         # A correction by drift is not worth a flash write: until the next boot uptime is off by as much.
         if abs(moved) > 60 or log.raised or seconds - log.good > _GOOD_S:
             log.save(log.began + moved, seconds, False)

@@ -8,7 +8,7 @@ import time
 from mqtt import DIAL, Client, MqttError
 from mqtt.aio import wait
 
-from . import release, tls, wire
+from . import log, release, tls, wire
 from . import settings as stored
 from .session import Session
 
@@ -44,11 +44,11 @@ class Uplink:
         try:
             await asyncio.wait_for_ms(self._talk(radio, fresh_from, cap_ms), cap_ms)
         except MqttError as error:
-            print("uplink: %s" % error)
+            log.warning("uplink: %s" % error)
         except asyncio.TimeoutError:
-            print("uplink: not done after %d s awake" % self._settings["awake_cap"])
+            log.warning("uplink: not done after %d s awake" % self._settings["awake_cap"])
         except (OSError, ValueError) as error:  # ValueError: what mbedTLS says of a certificate
-            print("uplink: no connection: %s" % error)
+            log.warning("uplink: no connection: %s" % error)
         finally:
             if self._client is not None:
                 self._client.close()
@@ -152,7 +152,7 @@ class Uplink:
             return
         ack = self._reader.read(message, self._session.rings())
         if ack is None:
-            print("uplink: ack not taken: %s" % self._reader.reason)
+            log.warning("uplink: ack not taken: %s" % self._reader.reason)
             return
         now = self._now()
         if not self._session.acknowledged:

@@ -42,4 +42,6 @@ class Watch:
         while self.late() is None:
             self._feed()
             await asyncio.sleep_ms(_FEED_MS)
-        print("watch: task %d is overdue; the watchdog will reset the node" % self.late())
+        from . import log
+
+        log.warning("watch: task %d is overdue; the watchdog will reset the node" % self.late())

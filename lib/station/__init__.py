@@ -22,3 +22,17 @@ async def join(wlan, networks, timeout_ms, failed):
         status = wlan.status()
         wlan.disconnect()
     raise OSError("radio: no network of %d joined (status %s)" % (len(networks), status))
+
+
+def scan(wlan):
+    """(ssid, dBm, channel, protected) of each network that an active `wlan` finds. An SSID need not be text: then it is
+    shown in hex.
+    """
+    found = []
+    for ssid, _, channel, signal, security, _ in wlan.scan():
+        try:
+            name = ssid.decode()
+        except UnicodeError:
+            name = "0x" + ssid.hex()
+        found.append((name, signal, channel, security != 0))
+    return found

@@ -139,7 +139,7 @@ def test_an_alarm_survives_a_failed_contact_and_is_not_raised_again():
     before = FakeUplink.contacts
     world.wakes(4)
     assert before + 1 <= FakeUplink.contacts <= before + 3  # at once, then rarer
-    assert not world.node._alarms.raised
+    assert not world.node.alarms.raised
     assert world.events() == [(wire.ALARM, 1, 1)] and world.node.retained.contact_owed
     FakeUplink.script = done
     world.wakes(64)

@@ -61,6 +61,10 @@ class Board:
 
         return Radio()
 
+    def led(self):
+        """None: boards of this family have no light in common."""
+        return None
+
     def chip_id(self):
         """The chip's unique id, 6 bytes."""
         return machine.unique_id()

@@ -63,6 +63,10 @@ class Board:
 
         return Radio()
 
+    def led(self):
+        """The light on the board, which hangs on the radio chip: a Pin."""
+        return Pin("LED", Pin.OUT)
+
     def chip_id(self):
         """The flash chip's unique id, 8 bytes."""
         return machine.unique_id()

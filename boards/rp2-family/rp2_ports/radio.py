@@ -22,6 +22,16 @@ class Radio:
         self._wlan.disconnect()
         self._wlan.deinit()  # pyright: ignore[reportAttributeAccessIssue] -- the stubs are of the ESP32
 
+    def scan(self):
+        """(ssid, dBm, channel, protected) of each network in reach. Blocks for seconds; leaves the radio as it was."""
+        was_on = self._wlan.active()
+        self._wlan.active(True)
+        try:
+            return station.scan(self._wlan)
+        finally:
+            if not was_on:
+                self.down()
+
     def signal(self):
         """dBm."""
         return self._wlan.status("rssi")

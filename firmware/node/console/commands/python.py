@@ -1,0 +1,65 @@
+"""Python beside the running node."""
+
+import asyncio
+from collections import OrderedDict
+
+from ... import log
+
+_GLOBALS = {"asyncio": asyncio}  # given up with this module
+
+
+async def python(console, words):
+    """One expression, or a prompt until `exit`."""
+    names = dict(_GLOBALS)
+    names["node"] = console.node
+    names["board"] = console.node.board
+    if words:
+        return OrderedDict(value=repr(await _run(console, " ".join(words), names)))
+    console.print("The node runs on; node, board and asyncio are there, await works, exit returns.")
+    while True:
+        source = await _source(console)
+        if source in ("exit", "exit()", "quit"):
+            return None
+        if not source:
+            continue
+        console.remember(source)
+        try:
+            value = await _run(console, source, names)
+        except (Exception, KeyboardInterrupt) as error:
+            for each in log.lines_of(error):
+                console.print(each)
+            continue
+        if value is not None:
+            names["_"] = value
+            console.print(repr(value))
+
+
+async def _source(console):
+    """A line, or the lines of a block, which an empty one ends."""
+    text = await console.read_line(">>> ")
+    if not text or not text.rstrip().endswith(":"):
+        return text
+    lines = [text]
+    while text:
+        text = await console.read_line("... ")
+        lines.append(text or "")
+    return "\n".join(lines)
+
+
+async def _run(console, source, names):
+    """Its value, None for a statement. `await X` lets the loop run; anything else has the processor until it ends, or
+    until Ctrl-C.
+    """
+    awaited = source.startswith("await ")
+    console.stream.interruptible(True)
+    try:
+        try:
+            code = compile(source[6:] if awaited else source, "<console>", "eval")
+        except SyntaxError:
+            if awaited:
+                raise
+            code = compile(source, "<console>", "exec")
+        value = eval(code, names)
+    finally:
+        console.stream.interruptible(False)
+    return await value if awaited else value

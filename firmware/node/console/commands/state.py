@@ -1,0 +1,123 @@
+"""How the node is: its clock, its memory, its plans."""
+
+import gc
+import os
+import sys
+import time as ticks
+from binascii import hexlify
+from collections import OrderedDict
+
+from ... import release, settings
+
+_REASONS = ("unknown", "power-on", "brownout", "wake", "restart", "watchdog", "crash", "external reset")
+_QUALITIES = ("unknown", "estimated", "synchronised")
+_EPOCH_DAYS = 10957 + 7305  # 2020-01-01 in days since 1970-01-01
+
+
+async def status(console, words):
+    """The node at a glance."""
+    node = console.node
+    clock, quality = node.keeper.wall()
+    store = node.store
+    store.mount_rest()
+    contact = None
+    if node.last_contact is not None:
+        at, done = node.last_contact
+        contact = "%s, %d s ago" % ("complete" if done else "incomplete", _since(at))
+    return OrderedDict(
+        node="%s/%s" % (node.settings["tenant"], node.settings["node"]),
+        board=getattr(node.board, "name", None),
+        firmware=_firmware(),
+        boot=node.bootlog.boot,
+        reason=_REASONS[node.reason] if node.reason < len(_REASONS) else "unknown",
+        uptime_s=node.keeper.uptime_s(),
+        clock=iso(clock) if quality else None,
+        quality=_QUALITIES[quality],
+        next_sample_s=max(0, node.ms_to_next_slot() // 1000),
+        next_contact_s=node.seconds_to_report(),
+        contact="under way" if node.in_contact() else contact,
+        failed_contacts=node.retained.failures,
+        rows_waiting=store.waiting_rows(),
+        frames_waiting=_unreleased(store.frames),
+        events_waiting=_unreleased(store.alerts),
+        battery_mv=node.board.power.battery_mv() or None,
+    )
+
+
+async def version(console, words):
+    """What runs here."""
+    node = console.node
+    return OrderedDict(
+        firmware=_firmware(),
+        released=iso(release.DATE)[:10],
+        micropython=sys.version,
+        board=getattr(node.board, "name", None),
+        chip=hexlify(node.board.chip_id()).decode(),
+        settings_format=settings.FORMAT,
+        config=node.settings["version"],
+        changed_here="base" in node.settings,
+    )
+
+
+async def time(console, words):
+    """The clock. Drift is known once it was set twice in one waking."""
+    keeper = console.node.keeper
+    seconds, quality = keeper.wall()
+    set_ago = moved = drift = None
+    if keeper.was_set is not None:
+        at, moved, apart = keeper.was_set
+        set_ago = _since(at)
+        if apart and moved is not None:
+            drift = -moved * 1000000 // apart
+    return OrderedDict(
+        clock=iso(seconds) if quality else None,
+        quality=_QUALITIES[quality],
+        since_2020_s=seconds if quality else None,
+        uptime_s=keeper.uptime_s(),
+        set_ago_s=set_ago,
+        moved_s=moved,
+        drift_ppm=drift,
+        known_before=iso(console.node.bootlog.good) if console.node.bootlog.good else None,
+    )
+
+
+async def mem(console, words):
+    """The heap, before and after a collection."""
+    before = gc.mem_free()
+    gc.collect()
+    free, used = gc.mem_free(), gc.mem_alloc()
+    return OrderedDict(used_bytes=used, free_bytes=free, total_bytes=used + free, garbage_bytes=max(0, free - before))
+
+
+async def df(console, words):
+    """The filesystem the node's settings are on."""
+    stat = os.statvfs("")
+    block, total, free = stat[0], stat[2], stat[3]
+    return OrderedDict(total_kb=total * block // 1024, used_kb=(total - free) * block // 1024,
+                       free_kb=free * block // 1024, block_bytes=block)  # fmt: skip
+
+
+def iso(seconds):
+    """Seconds since 2020 as 2026-11-21T13:00:00Z (civil from days, Howard Hinnant)."""
+    days, rest = seconds // 86400 + _EPOCH_DAYS + 719468, seconds % 86400
+    era, day_of_era = days // 146097, days % 146097
+    year = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    day = day_of_era - (365 * year + year // 4 - year // 100)
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5 - 1
+    month += 3 if month < 10 else -9
+    year += era * 400 + (month <= 2)
+    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % (year, month, day, rest // 3600, rest // 60 % 60, rest % 60)
+
+
+def _firmware():
+    return "%d.%d.%d" % (release.FIRMWARE >> 16, release.FIRMWARE >> 8 & 255, release.FIRMWARE & 255)
+
+
+def _since(at):
+    return max(0, ticks.ticks_diff(ticks.ticks_ms(), at)) // 1000
+
+
+def _unreleased(ring):
+    oldest, released, following = ring.range()
+    return following - max(oldest, released + 1)

@@ -1,0 +1,229 @@
+"""The shell: prompts, reads lines, runs their commands and prints the answers, as one task beside the node's others."""
+
+import asyncio
+import json
+from collections import OrderedDict
+from time import ticks_diff, ticks_ms
+
+from .. import log
+from ..modules import forget
+from . import line, show, table
+
+_AT_ONCE_MS = 500  # a Ctrl-C that came with a carriage return before it is a program's, not a person's
+_STALE_MS = 60000  # after so long a half line is nobody's any more
+_CHUNK = 1  # bytes a read may take: what follows a Ctrl-C is for the REPL
+
+
+class Leave(Exception):
+    """The stream has ended."""
+
+
+class Console:
+    """`node`: the waking node (`node.app`). `stream` is where its person is:
+
+    `await read(n)` -> 1..n bytes, b"" at its end; `write(bytes)`; `await drain()` lets them out; `interruptible(on)`:
+    whether a Ctrl-C raises KeyboardInterrupt instead of being read.
+    """
+
+    def __init__(self, node, stream):
+        self.node = node
+        self.stream = stream
+        self.locked = "pin" in node.settings
+        self.tries = 0  # of the PIN, wrong ones in a row
+        self.candidate = None  # settings that were changed and not saved (`candidate`), None while there are none
+        self._editor = line.Editor(stream.write)
+        self._json = False
+        self._noisy = False
+        self._heard = ticks_ms()
+
+    async def run(self):
+        """Serves until the stream ends. A Ctrl-C that is meant for MicroPython leaves as KeyboardInterrupt."""
+        self.print("")
+        self.print("Console of %s; help lists the commands." % self.node.settings["node"])
+        try:
+            while True:
+                text = await self.read_line(self.prompt())
+                if text is None:
+                    continue
+                await self.execute(text)
+        except Leave:
+            pass
+
+    def prompt(self):
+        """What stands in front of a line."""
+        return "%s%s> " % (self.node.settings["node"], " (locked)" if self.locked else "")
+
+    # What commands use
+
+    def print(self, text):
+        """One line for people."""
+        self.stream.write(text.encode())
+        self.stream.write(b"\r\n")
+
+    def emit(self, answer, text=None):
+        """One of several answers of a command; the last one it returns. `text`: how people see it."""
+        if self._json:
+            self.print(json.dumps(answer))
+        elif text is not None:
+            self.print(text)
+        else:
+            for each in show.lines(answer):
+                self.print(each)
+
+    def answer(self, answer):
+        """The last answer of a command: for programs it says that all went well."""
+        if self._json:
+            whole = OrderedDict(ok=True)
+            whole.update(answer)
+            answer = whole
+        self.emit(answer)
+
+    def remember(self, text):
+        """Keeps a line for the up key."""
+        self._editor.remember(text)
+
+    async def pause(self, ms):
+        """Waits at most `ms`; -> True if a key came, which is then gone."""
+        try:
+            await self._byte(ms)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def secret(self, prompt):
+        """A line that is not shown. Refused without one."""
+        text = await self.read_line(prompt, hidden=True)
+        if not text:
+            raise table.Refused("nothing was given")
+        return text
+
+    async def read_line(self, prompt, hidden=False):
+        """The next line. None for one that is not to be taken, which was then said."""
+        editor = self._editor
+        editor.begin(hidden)
+        self._write_prompt(prompt)
+        prompted = ticks_ms()
+        armed = False
+        while True:
+            byte = (await self._byte())[0]
+            if self._stale():
+                self.print("")
+                self.print("half a line was given up")
+                editor.begin(hidden)
+                self._write_prompt(prompt)
+            got = editor.feed(byte)
+            if got == line.MORE:
+                await self.stream.drain()
+            elif got == line.DONE:
+                return self._taken()
+            elif got == line.TAB:
+                self._complete(prompt)
+            elif got == line.END:
+                return "exit"
+            elif self._noisy:
+                editor.begin(hidden)  # within noise a Ctrl-C is noise
+                continue
+            else:
+                empty = editor.empty() and not self.locked
+                if empty and (armed or ticks_diff(ticks_ms(), prompted) < _AT_ONCE_MS):
+                    self.print("")
+                    raise KeyboardInterrupt
+                self.print("^C" + ("  Ctrl-C again stops the node and leads to MicroPython." if empty else ""))
+                editor.begin(hidden)
+                self._write_prompt(prompt)
+            armed = got == line.INTERRUPT
+
+    # Reading
+
+    async def _byte(self, ms=None):
+        read = self.stream.read(_CHUNK)
+        got = await (read if ms is None else asyncio.wait_for_ms(read, ms))
+        if not got:
+            raise Leave
+        self.node.touched()
+        return got
+
+    def _stale(self):
+        """Whether what stands in the line is too old to belong to the byte that came now."""
+        now = ticks_ms()
+        stale = ticks_diff(now, self._heard) > _STALE_MS and not self._editor.empty()
+        self._heard = now
+        return stale
+
+    def _taken(self):
+        """The line's text; noise is said once, however many lines of it come."""
+        try:
+            text = self._editor.text()
+        except ValueError as error:
+            if not self._noisy:
+                self.print("")
+                self.print("error: %s" % error)
+            self._noisy = True
+            return None
+        self._noisy = False
+        self.print("")
+        return text
+
+    def _write_prompt(self, prompt):
+        if not self._noisy:
+            self.stream.write(prompt.encode())
+
+    def _complete(self, prompt):
+        from .complete import complete
+
+        more, candidates = complete(self, self._editor.before())
+        forget("node.console.complete")
+        self._editor.insert(more)
+        if len(candidates) > 1 and not more:
+            self.print("")
+            self.print("  ".join(candidates))
+            self._write_prompt(prompt)
+            self._editor.show()
+
+    # Running
+
+    async def execute(self, text):
+        """Runs one line and prints its answer. Whatever a command raises ends that command and no more."""
+        self._json = False
+        try:
+            words = table.split(text)
+            self._json = "--json" in words
+            words = [word for word in words if word != "--json"]
+            if not words:
+                return
+            command, words = table.find(words)
+            if command.name not in table.SECRET:
+                self.remember(text)
+            if self.locked and command.name not in table.OPEN:
+                raise table.Refused("the console is locked; unlock PIN")
+            answer = await self._run(command, words)
+        except (table.Refused, OSError, ValueError) as error:
+            self._refuse(str(error) if isinstance(error, table.Refused) else "%s: %s" % (type(error).__name__, error))
+        except Leave:
+            raise
+        except Exception as error:
+            log.traceback(error)
+            self._refuse("%s: %s; the log has it all" % (type(error).__name__, error))
+        else:
+            self.answer(answer or {})
+        await self.stream.drain()
+
+    async def _run(self, command, words):
+        module, _, function = command.handler.partition(".")
+        name = "node.console.commands." + module
+        try:
+            __import__(name)
+            return await getattr(getattr(self._commands(), module), function)(self, words)
+        finally:
+            forget(name)
+
+    def _commands(self):
+        from . import commands
+
+        return commands
+
+    def _refuse(self, why):
+        if self._json:
+            self.print(json.dumps(OrderedDict(ok=False, error=why)))
+        else:
+            self.print("error: " + why)
