@@ -11,7 +11,7 @@ class Timekeeper:
     def __init__(self, clock, bootlog):
         self._clock = clock
         self._bootlog = bootlog
-        # The last set in this waking: ticks, seconds moved (None: it was unknown), seconds since the set before (0: none).
+        # The last set in this waking: ticks, seconds moved (None: was unknown), seconds since the set before (0: none).
         self.was_set = None
 
     def stamp(self):

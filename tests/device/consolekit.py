@@ -7,7 +7,7 @@ import os
 from node import app
 from node import settings as stored
 from node.console.shell import Console
-from nodekit import Adc, Board, fresh_disk, without_network
+from nodekit import Adc, Board, Radio, fresh_disk, without_network
 from nodekit import settings as made_settings
 
 
@@ -78,6 +78,18 @@ class I2c:
         return self._addresses
 
 
+class ConsoleRadio(Radio):
+    """Two networks are in reach, one of them `known`."""
+
+    def scan(self):
+        """As the port."""
+        return [("far", -88, 6, True), ("x", -47, 1, False)]
+
+    def signal(self):
+        """As the port."""
+        return -47
+
+
 class Light:
     """Counts its flashes."""
 
@@ -97,6 +109,10 @@ class ConsoleBoard(Board):
 
     name = "fake"
     light = None
+
+    def __init__(self, adcs):
+        super().__init__(adcs)
+        self.the_radio = ConsoleRadio()
 
     def i2c(self, bus):
         """One bus."""

@@ -22,6 +22,7 @@ class Editor:
         self._write = write
         self._buf = bytearray(LONGEST)
         self._view = memoryview(self._buf)
+        self._echo = bytearray(1)
         self._history = []
         self._state = _TEXT
         self._number = 0
@@ -117,7 +118,15 @@ class Editor:
         buf[at] = byte
         self._size += 1
         self._at += 1
-        if not self._hidden:
+        if self._hidden:
+            return
+        if self._at == self._size:
+            self._echo[0] = byte
+            self._write(self._echo)
+        else:
+            if byte & 0xC0 == 0x80:  # the letter is written whole, or it is none
+                at = self._left()
+                self._write(b"\x1b[1D\x1b[K")
             self._write(self._view[at : self._size])
             self._back(self._at)
 

@@ -33,8 +33,9 @@ class Console:
         self.candidate = None  # settings that were changed and not saved (`candidate`), None while there are none
         self._editor = line.Editor(stream.write)
         self._json = False
-        self._noisy = False
+        self._noisy = 0  # lines in a row that were no text
         self._heard = ticks_ms()
+        self._before = self._last = 0  # the last two bytes
 
     async def run(self):
         """Serves until the stream ends. A Ctrl-C that is meant for MicroPython leaves as KeyboardInterrupt."""
@@ -125,7 +126,8 @@ class Console:
                 continue
             else:
                 empty = editor.empty() and not self.locked
-                if empty and (armed or ticks_diff(ticks_ms(), prompted) < _AT_ONCE_MS):
+                with_return = self._before == 13 and ticks_diff(ticks_ms(), prompted) < _AT_ONCE_MS
+                if empty and (armed or with_return):
                     self.print("")
                     raise KeyboardInterrupt
                 self.print("^C" + ("  Ctrl-C again stops the node and leads to MicroPython." if empty else ""))
@@ -141,6 +143,7 @@ class Console:
         if not got:
             raise Leave
         self.node.touched()
+        self._before, self._last = self._last, got[0]
         return got
 
     def _stale(self):
@@ -155,17 +158,17 @@ class Console:
         try:
             text = self._editor.text()
         except ValueError as error:
-            if not self._noisy:
+            self._noisy += 1
+            if self._noisy == 1:
                 self.print("")
                 self.print("error: %s" % error)
-            self._noisy = True
             return None
-        self._noisy = False
+        self._noisy = 0
         self.print("")
         return text
 
     def _write_prompt(self, prompt):
-        if not self._noisy:
+        if self._noisy <= 1:
             self.stream.write(prompt.encode())
 
     def _complete(self, prompt):
@@ -184,11 +187,9 @@ class Console:
 
     async def execute(self, text):
         """Runs one line and prints its answer. Whatever a command raises ends that command and no more."""
-        self._json = False
+        self._json = "--json" in text.split()
         try:
-            words = table.split(text)
-            self._json = "--json" in words
-            words = [word for word in words if word != "--json"]
+            words = [word for word in table.split(text) if word != "--json"]
             if not words:
                 return
             command, words = table.find(words)
