@@ -31,6 +31,7 @@ class Console:
         self.locked = "pin" in node.settings
         self.tries = 0  # of the PIN, wrong ones in a row
         self.candidate = None  # settings that were changed and not saved (`candidate`), None while there are none
+        self.text = ""  # the line whose command runs, as it was typed
         self._editor = line.Editor(stream.write)
         self._json = False
         self._noisy = 0  # lines in a row that were no text
@@ -188,6 +189,7 @@ class Console:
     async def execute(self, text):
         """Runs one line and prints its answer. Whatever a command raises ends that command and no more."""
         self._json = "--json" in text.split()
+        self.text = text
         try:
             words = [word for word in table.split(text) if word != "--json"]
             if not words:

@@ -123,7 +123,7 @@ async def _steps(node, radio, steps):
         dial.start()
         while dial.ready() is None:
             await asyncio.sleep_ms(5)
-        dial.ready().write(b"")
+        dial.ready().read(1)  # raises what went wrong
     finally:
         dial.close()
     began = await pinged(began)

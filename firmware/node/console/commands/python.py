@@ -14,7 +14,10 @@ async def python(console, words):
     names["node"] = console.node
     names["board"] = console.node.board
     if words:
-        return OrderedDict(value=repr(await _run(console, " ".join(words), names)))
+        source = console.text.strip()[len("python") :].strip()  # quotes and all
+        if source.endswith("--json"):
+            source = source[: -len("--json")].rstrip()
+        return OrderedDict(value=repr(await _run(console, source, names)))
     console.print("The node runs on; node, board and asyncio are there, await works, exit returns.")
     while True:
         source = await _source(console)
