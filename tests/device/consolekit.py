@@ -132,10 +132,11 @@ class Desk:
         fresh_disk()
         self.adcs = {pin: Adc(1000 + pin) for pin, _ in sensors}
         self.board = ConsoleBoard(self.adcs)
-        self.deployed = made_settings(sensors, limits)
-        self.deployed.update(more or {})
+        deployed = made_settings(sensors, limits)
+        deployed.update(more or {})
         with open(stored.PATH, "w") as file:
-            json.dump(self.deployed, file)
+            json.dump(deployed, file)
+        self.deployed = self.file()
         without_network(lambda node: node.set_clock(200000000, 0) or True)
         self.boot()
 

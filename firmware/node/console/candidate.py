@@ -77,9 +77,10 @@ class Limit(Place):
         return None
 
     def value(self, held):
-        """As Place."""
+        """As Place. No hysteresis is none, whether there is a row or not."""
         row = self.row(held)
-        return row and row[self.column]
+        value = row and row[self.column]
+        return None if self.column == 3 and not value else value
 
 
 def _network(index, key):
