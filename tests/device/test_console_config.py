@@ -47,8 +47,8 @@ def test_get_shows_every_setting_and_no_secret():
     assert desk.ask("config get sensor[2].limits.temperature.low")["unit"] == "degC"
     assert b"tomatoes" not in desk.stream.said
     for wrong in (
-        "nosuch", "wifi[7].ssid", "wifi[0].colour", "sensor[s9].interval", "sensor[s0].address", "wifi", "sensor[-1].pin",
-        "sensor[s0].limits.colour.low", "sensor[s0].limits.voltage.middle", "wifi[x].ssid",
+        "nosuch", "wifi", "wifi[7].ssid", "wifi[0].colour", "sensor[s9].interval", "sensor[s0].address",
+        "sensor[s0].limits.colour.low", "sensor[s0].limits.voltage.middle", "wifi[x].ssid", "sensor[-1].pin",
     ):  # fmt: skip
         assert "no " in desk.refused("config get " + wrong), wrong
 
