@@ -10,8 +10,8 @@ FIELDNODE = $(PY) -m tools.cli
 FOR = $(or $(NODE),$(error name a node file: NODE=)) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help sim faults proof sweep report pictures cloud flash provision deploy backup erase selftest test lint coverage \
-	bench build docs clean
+.PHONY: help sim faults proof sweep report pictures cloud flash provision deploy backup erase selftest console test lint \
+	coverage bench build docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ erase: $(READY) ## erase the board of NODE, readings not yet sent included; asks
 selftest: $(READY) ## check on the board itself that its ports keep their contract: PORT=
 	$(FIELDNODE) selftest $(if $(PORT),--port $(PORT))
 
+console: $(READY) ## talk to the node at PORT=/dev/ttyUSB0; Ctrl-] leaves
+	$(FIELDNODE) console $(or $(PORT),$(error name a port: PORT=))
+
 test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest $(ARGS)
 
@@ -85,6 +88,7 @@ build: $(READY) ## compile the device's code to build/mpy
 
 docs: $(READY) ## regenerate the pages that are made from code
 	$(PY) -m tools.settings_page
+	$(PY) -m tools.console_page
 
 clean: ## remove what was built and all caches (.venv stays)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

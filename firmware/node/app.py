@@ -164,8 +164,9 @@ class Node:
             await asyncio.wait_for_ms(self._ended.wait(), nap_ms)
         except asyncio.TimeoutError:
             return
-        self._ended.clear()
-        self._contact = None
+        if not self.in_contact():  # the console may have begun another
+            self._ended.clear()
+            self._contact = None
 
     def ms_to_next_slot(self):
         """0 or less where measuring, or a clock set forward, has used up a slot."""
@@ -191,7 +192,7 @@ class Node:
             asyncio.create_task(self._console())
 
     async def _console(self):
-        """What goes wrong at the console must not end the node's waking. A Ctrl-C there may: it goes on to MicroPython."""
+        """What goes wrong at the console must not end the node's waking. A Ctrl-C there may: it goes to MicroPython."""
         from . import console
 
         try:

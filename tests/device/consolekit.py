@@ -56,15 +56,22 @@ class Stream:
 
 
 class Service:
-    """Somebody is there, until `active` is False."""
+    """As node.service: somebody is there as long as there is a session, or a cable."""
 
     def __init__(self):
-        self.active = True
-        self.touches = 0
+        self.session = False
+        self.cable = True
 
-    def touch(self):
-        """A key came."""
-        self.touches += 1
+    @property
+    def active(self):
+        """Whether the node must stay awake."""
+        return self.session or self.cable
+
+    async def window(self):
+        """None."""
+
+    def look(self):
+        """The cable is where it was."""
 
 
 class I2c:

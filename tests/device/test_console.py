@@ -7,9 +7,9 @@ import json
 import sys
 import time
 
-from consolekit import Desk
+from consolekit import Desk, Stream
 from node import log
-from node.console import line, serve, show, table
+from node.console import line, serve, shell, show, table
 from nodekit import FakeUplink, Slept
 
 
@@ -402,8 +402,11 @@ def test_the_node_measures_while_somebody_types_and_sleeps_when_nobody_is_there(
         rows = desk.node.store.journal.range()[2] - 1
         assert rows >= 4 and desk.board.power.slept is None, rows
         desk.node._intervals[0] = 60
-        desk.node.service.active = False
-        await asyncio.sleep_ms(1500)
+        desk.node.service.cable = False
+        await asyncio.sleep_ms(1200)
+        assert desk.node.service.session and desk.board.power.slept is None  # a line may follow
+        desk.console._used = time.ticks_add(time.ticks_ms(), -shell.SESSION_MS - 1)
+        await asyncio.sleep_ms(3000)
 
     node = desk.node
     from node import console
@@ -412,6 +415,7 @@ def test_the_node_measures_while_somebody_types_and_sleeps_when_nobody_is_there(
         pass
 
     attend, console.attend = console.attend, none
+    look, shell._LOOK_MS = shell._LOOK_MS, 50
     FakeUplink.script = lambda node: True
 
     async def main():
@@ -428,9 +432,8 @@ def test_the_node_measures_while_somebody_types_and_sleeps_when_nobody_is_there(
     except Slept:
         pass
     finally:
-        console.attend = attend
+        console.attend, shell._LOOK_MS = attend, look
     assert desk.board.power.slept == 60000 or desk.board.power.slept > 50000
-    assert node.service.touches > 30
 
 
 def test_the_log_keeps_the_last_lines_and_its_memory():
@@ -447,3 +450,66 @@ def test_the_log_keeps_the_last_lines_and_its_memory():
     except ValueError as error:
         log.traceback(error)
     assert log.line(log.said() - 1)[2] == "ValueError: here" and log.line(log.said() - 1)[0] == log.ERROR
+
+
+def test_nothing_but_a_line_keeps_the_node_awake():
+    desk = Desk()
+
+    async def talk():
+        desk.stream.type(b"\xfe\xff\r\x00\r\xfd\r half a li")
+        await asyncio.sleep_ms(30)
+        assert not desk.node.service.session
+        await desk.typing(b"\x15\r")
+        assert desk.node.service.session
+        desk.stream.close()
+        await asyncio.sleep_ms(10)
+        assert not desk.node.service.session
+
+    desk.during(talk())
+
+
+def test_the_serial_port_is_left_to_micropython_until_a_key_comes():
+    from node.console import stdio
+
+    desk = Desk()
+    pipe = Stream()
+
+    class Port:
+        buffer = None
+
+    class Sys:
+        stdin = stdout = Port
+
+    class Asyncio:
+        StreamReader = staticmethod(lambda buffer: pipe)
+        sleep_ms = asyncio.sleep_ms
+
+    class Micropython:
+        calls = []
+        kbd_intr = staticmethod(calls.append)
+
+    Port.buffer = pipe
+    kept = stdio.sys, stdio.asyncio, stdio.micropython
+    stdio.sys, stdio.asyncio, stdio.micropython = Sys, Asyncio, Micropython
+
+    async def main():
+        from node.console import attend
+
+        task = asyncio.create_task(attend(desk.node))
+        await asyncio.sleep_ms(10)
+        assert Micropython.calls == [] and log.printing and not pipe.said
+        pipe.type(b"\rpython 3\r")
+        while b"value  3" not in pipe.said:
+            await asyncio.sleep_ms(5)
+        assert Micropython.calls[0] == -1 and not log.printing
+        pipe.close()
+        await asyncio.wait_for(task, 1)
+        assert Micropython.calls[-1] == 3 and log.printing
+        pipe.typed = bytearray()
+        await attend(desk.node)  # a port that has ended
+
+    try:
+        asyncio.run(main())
+    finally:
+        stdio.sys, stdio.asyncio, stdio.micropython = kept
+    assert pipe.said.startswith(b"\r\nConsole of n; help lists the commands.\r\nn> ")

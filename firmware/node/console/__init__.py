@@ -1,7 +1,8 @@
 """The serial console: a shell for a person with a cable, or a script, while the node runs on (README.md).
 
-Imported only where somebody may be there, the shell with the first key. Ctrl-C twice, or one that comes with a carriage return as mpremote sends it,
-raises KeyboardInterrupt through the node's loop: main.py ends, and MicroPython's own REPL has the port.
+Imported only where somebody may be there, the shell with the first key. Ctrl-C twice, or one that comes with a
+carriage return as mpremote sends it, raises KeyboardInterrupt through the node's loop: main.py ends, and MicroPython's
+own REPL has the port.
 """
 
 from .. import log

@@ -11,6 +11,8 @@ from . import line, show, table
 
 _AT_ONCE_MS = 500  # a Ctrl-C that came with a carriage return before it is a program's, not a person's
 _STALE_MS = 60000  # after so long a half line is nobody's any more
+SESSION_MS = 600000  # the node stays awake so long for a line that may follow the last
+_LOOK_MS = 5000
 _CHUNK = 1  # bytes a read may take: what follows a Ctrl-C is for the REPL
 
 
@@ -37,19 +39,36 @@ class Console:
         self._noisy = 0  # lines in a row that were no text
         self._heard = ticks_ms()
         self._before = self._last = 0  # the last two bytes
+        self._used = self._heard  # when a line was taken, or its command ended
+        self._busy = False  # a command runs
 
     async def run(self):
         """Serves until the stream ends. A Ctrl-C that is meant for MicroPython leaves as KeyboardInterrupt."""
         self.print("")
         self.print("Console of %s; help lists the commands." % self.node.settings["node"])
+        watch = asyncio.create_task(self._watch_session())
         try:
             while True:
                 text = await self.read_line(self.prompt())
                 if text is None:
                     continue
+                self._busy = True
                 await self.execute(text)
+                self._busy = False
+                self._used = ticks_ms()
         except Leave:
             pass
+        finally:
+            watch.cancel()
+            self.node.service.session = False
+
+    async def _watch_session(self):
+        """Lets the node sleep, and locks, when no line came for long: no port tells when its cable is pulled."""
+        while True:
+            await asyncio.sleep_ms(_LOOK_MS)
+            if not self._busy and ticks_diff(ticks_ms(), self._used) > SESSION_MS:
+                self.node.service.session = False
+                self.locked = "pin" in self.node.settings
 
     def prompt(self):
         """What stands in front of a line."""
@@ -143,7 +162,6 @@ class Console:
         got = await (read if ms is None else asyncio.wait_for_ms(read, ms))
         if not got:
             raise Leave
-        self.node.touched()
         self._before, self._last = self._last, got[0]
         return got
 
@@ -165,6 +183,8 @@ class Console:
                 self.print("error: %s" % error)
             return None
         self._noisy = 0
+        self._used = ticks_ms()
+        self.node.service.session = True
         self.print("")
         return text
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 
 from ... import log
+from ..table import Refused
 
 _GLOBALS = {"asyncio": asyncio}  # given up with this module
 
@@ -17,7 +18,10 @@ async def python(console, words):
         source = console.text.strip()[len("python") :].strip()  # quotes and all
         if source.endswith("--json"):
             source = source[: -len("--json")].rstrip()
-        return OrderedDict(value=repr(await _run(console, source, names)))
+        try:
+            return OrderedDict(value=repr(await _run(console, source, names)))
+        except (Exception, KeyboardInterrupt) as error:
+            raise Refused("%s: %s" % (type(error).__name__, error))
     console.print("The node runs on; node, board and asyncio are there, await works, exit returns.")
     while True:
         source = await _source(console)
