@@ -34,6 +34,8 @@ class Service:
         self._open = True
         for _ in range(self._window_s * 1000 // _STEP_MS):
             await asyncio.sleep_ms(_STEP_MS)
+            if self.session:
+                break  # somebody is there, and wants to see the node live
         self._open = False
         self.look()
 

@@ -13,13 +13,14 @@ from host_sim.hardware.flash import Flash, PowerCut
 from host_sim.hardware.watchdog import Watchdog
 
 HELLO, _, PROGRAM, ERASE, I2C, ADC, JOIN, KEEP, RTC_SET, SLEEP, RESET, OPEN, CLOSED, WAIT, WAKE, REPL = range(16)
-LIGHTSLEEP, WATCHDOG, PIN, CONSOLE, SOFT_RESET, BOOTLOADER = range(16, 22)
+LIGHTSLEEP, WATCHDOG, PIN, CONSOLE, SOFT_RESET, BOOTLOADER, SCAN = range(16, 23)
 
 POWER_ON, WATCHDOG_RESET, DEEP_SLEEP = 1, 3, 4
 HOST_SUPPLY = 66  # the pin by which a board with a CYW43439 sees its USB supply, WL_GPIO2
 
 JOIN_MS = 1_400  # association and DHCP: an assumption, to be replaced when a board was measured
 TICKS_PERIOD = 1 << 30
+SCAN_US = 2_100_000  # all channels: an assumption
 JOINED, NO_NETWORK, WRONG_PASSWORD = range(3)
 NO_ANSWER = 19
 
@@ -83,6 +84,7 @@ class Chip:
             ADC: self._adc,
             PIN: self._pin,
             JOIN: self._join,
+            SCAN: self._scan,
             KEEP: self._keep,
             RTC_SET: self._rtc_set,
         }
@@ -161,6 +163,14 @@ class Chip:
         if self.networks[ssid] != password:
             return 0, struct.pack("<HI", WRONG_PASSWORD, 3_000), 0
         return 0, struct.pack("<HI", JOINED, JOIN_MS + self._dice.randrange(400)), 0
+
+    def _scan(self, _arg: int, _payload: bytes, _now: int) -> tuple[int, bytes, int]:
+        found = b""
+        for index, (ssid, password) in enumerate(self.networks.items()):
+            name = ssid.encode()
+            signal = -61 - self._dice.randrange(8)
+            found += struct.pack("<bBBB", signal, (1, 6, 11)[index % 3], 3 if password else 0, len(name)) + name
+        return 0, found, SCAN_US
 
     def _keep(self, _arg: int, payload: bytes, _now: int) -> tuple[int, bytes, int]:
         self.kept = payload

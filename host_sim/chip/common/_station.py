@@ -24,6 +24,17 @@ class Station:
         self._result = _RESULTS[result]
         self._due = _chip.now_us() + delay_ms * 1000
 
+    def scan(self):
+        """(ssid, bssid, channel, rssi, security, hidden) of each network, as every port gives it; it blocks."""
+        data = _chip.check(_chip.SCAN)
+        found, at = [], 0
+        while at < len(data):
+            signal, channel, security, size = ustruct.unpack_from("<bBBB", data, at)
+            ssid = bytes(data[at + 4 : at + 4 + size])
+            found.append((ssid, b"\x02\0\0\0\0" + bytes([len(found)]), channel, signal, security, False))
+            at += 4 + size
+        return found
+
     def leave(self):
         self._result = IDLE
         self._due = None

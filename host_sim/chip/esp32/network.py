@@ -38,6 +38,12 @@ class WLAN:
             raise OSError("Wifi Internal Error")
         self._station.join(ssid, key)
 
+    def scan(self):
+        """Blocks; a connection stays."""
+        if not self._active:
+            raise OSError("STA must be active")
+        return self._station.scan()
+
     def disconnect(self):
         self._station.leave()
 

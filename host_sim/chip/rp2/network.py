@@ -49,6 +49,12 @@ class WLAN:
             raise OSError(-_EPERM)
         self._station.join(ssid, key)
 
+    def scan(self):
+        """Blocks; a connection stays."""
+        if not WLAN._up:
+            raise OSError(-_EPERM)
+        return self._station.scan()
+
     def disconnect(self):
         self._station.leave()
 
