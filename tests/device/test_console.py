@@ -393,6 +393,7 @@ def test_it_answers_while_a_contact_is_under_way():
 
 def test_the_node_measures_while_somebody_types_and_sleeps_when_nobody_is_there():
     desk = Desk(sensors=((34, 1),))
+    kept = []
 
     async def talk():
         for _ in range(5):
@@ -405,6 +406,7 @@ def test_the_node_measures_while_somebody_types_and_sleeps_when_nobody_is_there(
         desk.node.service.cable = False
         await asyncio.sleep_ms(1200)
         assert desk.node.service.session and desk.board.power.slept is None  # a line may follow
+        kept.append("awake for a line")
         desk.console._used = time.ticks_add(time.ticks_ms(), -shell.SESSION_MS - 1)
         await asyncio.sleep_ms(3000)
 
@@ -433,7 +435,7 @@ def test_the_node_measures_while_somebody_types_and_sleeps_when_nobody_is_there(
         pass
     finally:
         console.attend, shell._LOOK_MS = attend, look
-    assert desk.board.power.slept == 60000 or desk.board.power.slept > 50000
+    assert kept and desk.board.power.slept > 50000
 
 
 def test_the_log_keeps_the_last_lines_and_its_memory():
