@@ -9,7 +9,8 @@ import os
 from consolekit import Desk
 from node import settings as stored
 from node.console import keep
-from node.console.candidate import Candidate, decimal
+from node.console.candidate import Candidate
+from node.console.decimal import decimal
 from node.console.table import Refused
 from nodekit import Cut, Slept
 
@@ -19,7 +20,7 @@ LIMITS = ((1, 500, 2000, 100),)
 def full():
     """A node with all kinds of settings."""
     return Desk(limits=LIMITS, more={
-        "wifi": [["home", "tomatoes and basil"], ["open", ""]],
+        "wifi": [["home", "tomatoes and basil"], ["open", ""]], "service": [10, None],
         "channels": [[1, "s0.voltage", "V", -3], [2, "s1.voltage", "V", -3], [3, "air.temperature", "degC", -2],
                      [4, "air.humidity", "%RH", -2], [5, "air.pressure", "Pa", 0]],
         "sensors": [
@@ -126,6 +127,7 @@ def test_what_does_not_fit_together_is_not_saved():
         (("sensor[s0].limits.voltage.low 2.5",), "low 2.500 is not below high 2.000"),
         (("sensor[s0].limits.voltage.hysteresis 1.6",), "hysteresis is wider than the band"),
         (("sensor[s1].pin 34",), "s0 and s1 are both at pin 34"),
+        (("service.pin 34",), "service.pin: 34 is taken by s0"),
         (("sensor[air].address 0x40",), "0x40 is no address of a bme280; use 0x76 or 0x77"),
         (("wifi[2].password 12345678",), "wifi[2].ssid is missing"),
     ):
@@ -148,6 +150,18 @@ def test_none_takes_limits_out_and_a_limit_without_either_end_is_none():
     assert desk.ask("config save")["ok"] and desk.file()["limits"] == [[1, None, 2000, 100]]
     desk.ask("config set sensor[s0].limits.voltage.high none")
     assert desk.ask("config save")["ok"] and desk.file()["limits"] == []
+
+
+def test_the_service_window_and_its_pin_can_be_set_and_the_pin_taken_out():
+    desk = full()
+    desk.ask("config set service.pin 15")
+    desk.ask("config set service.window 60")
+    answer = desk.ask("config save")
+    assert sorted(answer["waiting"]) == ["service.pin", "service.window"] and desk.file()["service"] == [60, 15]
+    assert desk.ask("config set service.pin none")["ok"] and desk.ask("config save")["ok"]
+    assert desk.file()["service"] == [60, None]
+    desk = Desk()  # settings from before there was any
+    assert "no setting 'service.pin'" in desk.refused("config set service.pin 15")
 
 
 def test_undo_takes_back_what_was_set_then_the_save_and_again():

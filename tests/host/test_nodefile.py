@@ -374,3 +374,15 @@ def test_lines_of_every_kind_of_toml() -> None:
         ("a", "later", "x.y", "v"): 29,
     }
     assert line_numbers(TOML.replace("\n", "\r\n").encode()) == lines
+
+
+def test_the_consoles_pin_is_kept_as_a_hash(write: Callable[[str], Path]) -> None:
+    path = write(GOOD + '\n[console]\npin = "4711"\n')
+    settings = load(path).settings()
+    assert "4711" not in json.dumps(settings) and settings == load(path).settings()
+    fits = catalogue.console_pin.fits
+    assert fits("4711", settings["pin"]) and not fits("4712", settings["pin"])
+    assert "pin" not in load(write(GOOD)).settings()
+    for pin in ('"47"', '"47a1"', '"1234567890123"', "4711"):
+        (fault,) = faults(write(GOOD + f"\n[console]\npin = {pin}\n"))
+        assert "console.pin: " in fault and pin.strip('"') not in fault

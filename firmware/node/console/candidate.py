@@ -8,6 +8,7 @@ A sensor goes by its number or its name. Decimals are exact: no value passes thr
 import json
 
 from .. import schema, settings
+from .decimal import decimal, scaled
 from .table import Refused
 
 # What the node is known by in the cloud, and what its channels come from: the node file's, not the console's.
@@ -20,6 +21,8 @@ _PLAIN = {
     "cloud.port": ("cloud", 1),
     "report.interval": ("report",),
     "power.awake_cap": ("awake_cap",),
+    "service.window": ("service", 0),
+    "service.pin": ("service", 1),
     "console.pin": ("pin",),
 }
 _WIFI = ("ssid", "password")
@@ -103,6 +106,9 @@ class Candidate:
                 yield self.place("wifi[%d].%s" % (i, key))
         for path in ("cloud.host", "cloud.port", "report.interval", "power.awake_cap", "console.pin"):
             yield self.place(path)
+        if "service" in self.new:
+            for path in ("service.window", "service.pin"):
+                yield self.place(path)
         for sensor in self.new["sensors"]:
             for key in ("name", "driver", "bus", "address", "pin", "interval"):
                 if key in sensor:
@@ -113,7 +119,7 @@ class Candidate:
 
     def place(self, path):
         """The Place of a path. Refused where there is none."""
-        if path in _PLAIN:
+        if path in _PLAIN and (_PLAIN[path][0] in self.new or path == "console.pin"):
             return Place(path, path, _PLAIN[path])
         head, _, rest = path.partition("].")
         kind, _, which = head.partition("[")
@@ -143,7 +149,7 @@ class Candidate:
             self._set_pin(value)
         elif place.setting.kind == "decimal":
             self._set_limit(place, value)
-        elif value is None:
+        elif value is None and path != "service.pin":
             raise Refused("%s cannot be left out" % path)
         else:
             self._put(place.keys, value)
@@ -182,7 +188,7 @@ class Candidate:
         setting = place.setting
         try:
             if setting.kind == "decimal":
-                value = _scaled(text, place.exponent)
+                value = scaled(text, place.exponent)
             elif setting.kind == "int":
                 value = int(text[2:], 16) if text[:2] in ("0x", "0X") else int(text)
             else:
@@ -243,6 +249,8 @@ class Candidate:
             if where in taken:
                 found.append("%s and %s are both at %s %d" % (taken[where], sensor["name"], where[0], where[1]))
             taken[where] = sensor["name"]
+            if where == ("pin", new.get("service", (0, None))[1]):
+                found.append("service.pin: %d is taken by %s" % (where[1], sensor["name"]))
             found += _no_address(sensor)
         for i in range(len(new["wifi"])):
             if not new["wifi"][i][0]:
@@ -259,24 +267,3 @@ def _no_address(sensor):
         return []
     known = " or ".join(["0x%02x" % address for address in driver.ADDRESSES])
     return ["%s: 0x%02x is no address of a %s; use %s" % (sensor["name"], sensor["address"], sensor["driver"], known)]
-
-
-def _scaled(text, exponent):
-    """The integer n with n x 10^exponent = text. ValueError for what is no decimal number or too fine."""
-    sign = -1 if text[:1] == "-" else 1
-    whole, _, part = text.lstrip("+-").partition(".")
-    if not (whole + part).isdigit() or len(text) - len(text.lstrip("+-")) > 1:
-        raise ValueError("%r is no decimal number" % text)
-    part = part.rstrip("0")
-    if len(part) > -exponent:
-        raise ValueError("%s is finer than the channel's steps of %s" % (text, decimal(1, exponent)))
-    return sign * int(whole + part + "0" * (-exponent - len(part)))
-
-
-def decimal(value, exponent):
-    """value x 10^exponent as text."""
-    if exponent >= 0:
-        return str(value * 10**exponent)
-    digits = str(abs(value))
-    digits = "0" * (1 - exponent - len(digits)) + digits
-    return ("-" if value < 0 else "") + digits[:exponent] + "." + digits[exponent:]

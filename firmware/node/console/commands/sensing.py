@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from ... import limits
-from ..candidate import decimal
+from ..decimal import decimal
 from ..table import Refused
 
 _OUTCOMES = {0: "ok", 1: "no answer", 2: "wrong answer", -1: "not measured yet"}
