@@ -41,6 +41,7 @@ class Console:
         self._before = self._last = 0  # the last two bytes
         self._used = self._heard  # when a line was taken, or its command ended
         self._busy = False  # a command runs
+        self._session = False  # a line was taken, and not long ago
 
     async def run(self):
         """Serves until the stream ends. A Ctrl-C that is meant for MicroPython leaves as KeyboardInterrupt."""
@@ -60,15 +61,20 @@ class Console:
             pass
         finally:
             watch.cancel()
-            self.node.service.session = False
+            self._end_session()
 
     async def _watch_session(self):
         """Lets the node sleep, and locks, when no line came for long: no port tells when its cable is pulled."""
         while True:
             await asyncio.sleep_ms(_LOOK_MS)
             if not self._busy and ticks_diff(ticks_ms(), self._used) > SESSION_MS:
-                self.node.service.session = False
+                self._end_session()
                 self.locked = "pin" in self.node.settings
+
+    def _end_session(self):
+        if self._session:
+            self._session = False
+            self.node.service.session = False
 
     def prompt(self):
         """What stands in front of a line."""
@@ -184,6 +190,8 @@ class Console:
             return None
         self._noisy = 0
         self._used = ticks_ms()
+        self._session = True
+        self.node.serve()  # its window may have gone by meanwhile
         self.node.service.session = True
         self.print("")
         return text
