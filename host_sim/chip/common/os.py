@@ -32,3 +32,19 @@ def urandom(n):
         _count += 1
         out += uhashlib.sha256(_seed + str(_count).encode()).digest()
     return out[:n]
+
+
+class _Name:
+    """What `uname` answers: who runs here, as the images of micropython.org say it."""
+
+    def __init__(self):
+        import _model
+
+        self.machine = _model.MACHINE
+        self.release = "1.28.0"
+        self.version = "v1.28.0 on 2026-04-06 (simulated)"
+
+
+def uname():
+    """Fields by name only."""
+    return _Name()

@@ -13,3 +13,4 @@ _INPUT_ONLY = (34, 35, 36, 37, 38, 39)
 def check_i2c_pin(bus, name, pin):
     if pin in _INPUT_ONLY:
         raise ValueError("%s: GPIO %d is an input only" % (name, pin))
+MACHINE = "Generic ESP32 module with ESP32"

@@ -9,3 +9,4 @@ GPIO_WAKE = (0, 1, 2, 3, 4, 5)  # the pins of the VDD3P3_RTC domain
 
 def check_i2c_pin(bus, name, pin):
     """Any pin goes through the GPIO matrix."""
+MACHINE = "Generic ESP32C3 module with ESP32C3"

@@ -11,3 +11,4 @@ GPIO_WAKE = ()
 
 def check_i2c_pin(bus, name, pin):
     """Any pin goes through the GPIO matrix."""
+MACHINE = "Generic ESP32S3 module with ESP32S3"

@@ -8,3 +8,4 @@ FLASH_SIZE = 0x400000
 # The filesystem at the top of the flash: ports/rp2/boards/RPI_PICO2_W/mpconfigboard.h, MICROPY_HW_FLASH_STORAGE_BYTES.
 STORAGE_BYTES = 2560 * 1024
 STORAGE_BASE = 0x180000
+MACHINE = "Raspberry Pi Pico 2 W with RP2350"

@@ -8,3 +8,4 @@ FLASH_SIZE = 0x200000
 # The filesystem at the top of the flash: ports/rp2/boards/RPI_PICO_W/mpconfigboard.h, MICROPY_HW_FLASH_STORAGE_BYTES.
 STORAGE_BYTES = 848 * 1024
 STORAGE_BASE = 0x12C000
+MACHINE = "Raspberry Pi Pico W with RP2040"
