@@ -235,12 +235,15 @@ def selftest(port: str | None, wait: float, script: Path | None) -> None:
         raise Refusal(f"{path}: there is no self-test")
     device = _port(port, None)
     with _link(device, None, wait) as link:
+        link.begin_anew()
         said = link.run(path.read_text(encoding="utf-8"), 120)
         link.restart()
     click.echo(said.replace("\r\n", "\n"), nl=False)
-    lines = said.strip().splitlines()
-    if not lines or not lines[-1].startswith("PASS"):
+    verdict = said.strip().rpartition("\n")[2].partition(" ")[0]
+    if verdict == "FAIL":
         raise FlashError(f"{device}: the self-test found faults")
+    if verdict != "PASS":
+        raise FlashError(f"{device}: the self-test gave no verdict; reset the board and try again")
 
 
 @main.command()
@@ -262,10 +265,8 @@ def provision(node: Path, data: Path, renew: bool, as_json: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def console(arguments: tuple[str, ...]) -> None:
     """Talk to a node: its console over the serial port."""
-    try:
-        from tools import console as consoles  # pyright: ignore[reportAttributeAccessIssue]
-    except ImportError as error:
-        raise Refusal(f"no console: {error}") from error
+    from tools import console as consoles
+
     consoles.main(args=list(arguments), prog_name="fieldnode console")
 
 

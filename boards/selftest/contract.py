@@ -2,9 +2,9 @@
 
     make selftest PORT=/dev/ttyUSB0
 
-It is run from the host in the raw REPL of a board that was deployed to (tools/selftest.py), and leaves the board as it
-was: the last sector of the last ring is written to and put back, so do not pull the cable; retained memory and the
-clock are put back as well. What would reset the board or take the radio is left to its first boot.
+`fieldnode selftest` runs it in the raw REPL of a board that was deployed to. It leaves the board as it was: the last
+sector of the last ring is written to and put back, so do not pull the cable; retained memory and the clock are put
+back as well. What would reset the board or take the radio is left to its first boot.
 """
 
 import time

@@ -219,11 +219,10 @@ def test_a_forgotten_raw_repl_ends_in_a_reset(tmp_path: Path) -> None:
 
 
 async def selftest(port: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "tools.selftest", str(port)]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    said = (await process.communicate())[0].decode()
-    assert process.returncode is not None
-    return process.returncode, said
+    command = [sys.executable, "-m", "tools.cli", "selftest", "--port", str(port), "--wait", "10"]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=90)
+    assert bool(done.returncode) == bool(done.stderr), done.stderr
+    return done.returncode, done.stdout
 
 
 def ring_of(board: BenchBoard) -> bytes:

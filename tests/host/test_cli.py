@@ -1,6 +1,7 @@
 """The command `fieldnode` as a person meets it: words, exit status, secrets; and as it is installed from a wheel."""
 
 import ast
+import asyncio
 import json
 import os
 import stat
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from replkit import ReplBoard
 
-from tools import boards, catalogue
+from host_sim.bench import BenchBoard
+from tools import boards, catalogue, nodefile
 from tools.flash import Refusal, ports, wipe
 from tools.flash.link import Link
 from tools.flash.ports import Port
@@ -120,13 +122,19 @@ def test_an_rp2_is_backed_up_and_erased_through_its_prompt(tmp_path: Path) -> No
 
 
 def test_a_self_test_is_run_on_the_board_and_its_verdict_counts(tmp_path: Path) -> None:
-    script = tmp_path / "check.py"
-    with ReplBoard(tmp_path) as board:
-        words = ("selftest", "--port", board.port, "--script", str(script))
+    asyncio.run(asyncio.wait_for(verdicts(tmp_path), 60))
+
+
+async def verdicts(folder: Path) -> None:
+    script = folder / "check.py"
+    async with BenchBoard(nodefile.load(NODE), folder / "bench", folder / "port", blank=True) as board:
+        words = ("selftest", "--port", str(board.port.link), "--wait", "10", "--script", str(script))
         script.write_text("print('clock: ok')\nprint('PASS 1 of 1')\n")
-        assert fieldnode(*words).stdout == "clock: ok\nPASS 1 of 1\n"
+        assert (await asyncio.to_thread(fieldnode, *words)).stdout == "clock: ok\nPASS 1 of 1\n"
         script.write_text("print('clock: wrong')\nprint('FAIL 1 of 1')\n")
-        assert "found faults" in fieldnode(*words, status=1).stderr
+        assert "found faults" in (await asyncio.to_thread(fieldnode, *words, status=1)).stderr
+        script.write_text("print('clock: ok')\n")
+        assert "gave no verdict" in (await asyncio.to_thread(fieldnode, *words, status=1)).stderr
 
 
 POSIX_ONLY = {"fcntl", "termios", "pty", "tty", "pwd", "grp", "resource", "signal"}

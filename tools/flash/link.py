@@ -103,6 +103,11 @@ class Link:
             raise BoardError(self.port, err.decode("utf-8", "replace"))
         return out.decode("utf-8", "replace")
 
+    def begin_anew(self) -> None:
+        """A soft reset: boot.py runs, main.py does not, and nothing of what ran before is left in memory."""
+        with self._words(), contextlib.redirect_stdout(io.StringIO()):
+            self._raw().enter_raw_repl(soft_reset=True)
+
     def restart(self, code: str = RESET) -> None:
         """Runs code that restarts the board, and closes the link."""
         self.leave(code).close()
