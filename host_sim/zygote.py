@@ -96,6 +96,9 @@ def main(peer: str, folder: str, heap_kb: str, path: str) -> None:
     sys.path.append(folder)
     from micropython_run import run_main
 
+    # A board without a cable: its serial port never has anything to read, where an ended file always has.
+    silence, _ = os.pipe()
+    os.dup2(silence, 0)
     os.putenv("MICROPYPATH", path)
     zygote = Zygote(int(peer))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel

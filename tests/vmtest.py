@@ -17,6 +17,7 @@ was in and every one after it.
 import ast
 import fcntl
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -201,10 +202,11 @@ class VMFile(pytest.File):
 
     def _run(self, command: list[str], names: list[str]) -> Transcript:
         timeout = float(self.config.getini("vm_timeout"))
+        silence, nobody = os.pipe()  # the VM's serial port, at which nobody types; an ended file would be readable
         vm = subprocess.Popen(
             [*command, self.path.stem, *names],
             cwd=ROOT,
-            stdin=subprocess.DEVNULL,
+            stdin=silence,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -217,6 +219,8 @@ class VMFile(pytest.File):
             end = f"the VM was killed after {timeout:g} s"
         finally:
             vm.kill()
+            os.close(silence)
+            os.close(nobody)
         return parse_transcript(said.decode(errors="backslashreplace"), end)
 
 

@@ -38,12 +38,17 @@ class _Nobody:
     active = False
 
     @staticmethod
-    async def window():
+    async def window(attend):
         """There is none."""
 
     @staticmethod
     def look():
         """Nobody is there."""
+
+    @staticmethod
+    def knocked():
+        """Nor is a key."""
+        return False
 
 
 class Node:
@@ -58,7 +63,7 @@ class Node:
         channels = self.settings["channels"]
         self.store = Store(board.flash, board.rings, len(channels), self.keeper, self.bootlog)
         self.sampler = Sampler(board, self.settings["sensors"], len(channels))
-        self._intervals = [sensor["interval"] for sensor in self.settings["sensors"]]
+        self.intervals = [sensor["interval"] for sensor in self.settings["sensors"]]
         self._last = 0  # time of the last row, by the clock as it is now
         self.alarms = Alarms(self.settings, self.store)
         self.watch = Watch(board.power.feed)
@@ -67,7 +72,7 @@ class Node:
         self.last_contact = None  # (ticks of its end, whether all was committed) of this waking
         self.reason = 0
         self.service = _Nobody
-        self._attended = False  # a task waits for keys at the console, or serves them
+        self._attendant = None  # the task that serves the console
 
     # Boot
 
@@ -106,13 +111,13 @@ class Node:
         if row is not None:
             self.alarms.state = row.state
         if row is None or cold:
-            self._last = now - max(self._intervals)  # every sensor is due
+            self._last = now - max(self.intervals)  # every sensor is due
         elif quality and not row.quality:
             self._last = self.bootlog.began + row.time  # the clock was set since
         else:
             self._last = row.time
             if quality:
-                self._last = slots.kept(row.time, self.retained.seconds, min(self._intervals))
+                self._last = slots.kept(row.time, self.retained.seconds, min(self.intervals))
         if cold:
             self._framer().settle()
         if cold or row is None:
@@ -122,9 +127,8 @@ class Node:
 
     async def live(self):
         """Measures slot after slot; ends in deep sleep as soon as no contact runs and the next slot is far enough."""
-        self._attend()
         if self.board.power.reset_cause() != _DEEP_SLEEP_WAKE:
-            await self.service.window()
+            await self.service.window(self._attend)
             if not self.service.active:
                 self.service = _Nobody
                 from .modules import forget
@@ -136,23 +140,24 @@ class Node:
         while True:
             self.watch.expect(LOOP, _MEASURE_MS)
             now, _ = self.keeper.stamp()
-            due = [i for i in range(len(self._intervals)) if slots.due(self._intervals[i], self._last, now)]
+            due = [i for i in range(len(self.intervals)) if slots.due(self.intervals[i], self._last, now)]
             if due:
                 before = self._last
                 await self._measure(due)
                 if not self.in_contact() and self._contact_due(before):
                     self.contact_now()
+            if self.service.active and self.service.knocked():
+                self._attend()
             left_ms = self.ms_to_next_slot()
             nap_ms = max(_STEP_MS, left_ms - 1000)
             self.watch.expect(LOOP, nap_ms + _MEASURE_MS)
             if self._contact is not None:
-                await self._wait_contact(nap_ms)
+                await self._wait_contact(min(nap_ms, _ATTENTIVE_MS) if self.service.active else nap_ms)
             elif self.retained.conn == _LAST_CONN:
                 self.restart()
             elif left_ms < _SHORTEST_SLEEP_MS:
                 await asyncio.sleep_ms(nap_ms)
             elif self.service.active:
-                self._attend()
                 await asyncio.sleep_ms(min(nap_ms, _ATTENTIVE_MS))
                 self.service.look()
             else:
@@ -171,7 +176,7 @@ class Node:
     def ms_to_next_slot(self):
         """0 or less where measuring, or a clock set forward, has used up a slot."""
         now, _ = self.keeper.stamp()
-        return (slots.next_slot(self._intervals, self._last) - now) * 1000
+        return (slots.next_slot(self.intervals, self._last) - now) * 1000
 
     def _sleep(self, ms):
         retained = self.retained
@@ -186,10 +191,9 @@ class Node:
     # At the console
 
     def _attend(self):
-        """Has the console answer as soon as a key comes, if somebody may be there."""
-        if self.service is not _Nobody and not self._attended:
-            self._attended = True
-            asyncio.create_task(self._console())
+        """A key has come: the console answers it. It is imported only now."""
+        if self._attendant is None:
+            self._attendant = asyncio.create_task(self._console())
 
     async def _console(self):
         """What goes wrong at the console must not end the node's waking. A Ctrl-C there may: it goes to MicroPython."""
@@ -199,18 +203,6 @@ class Node:
             await console.attend(self)
         except Exception as error:
             _log().traceback(error)
-
-    def adopt(self, settings):
-        """Takes over of new settings what needs no restart."""
-        for key in ("version", "wifi", "cloud", "report", "awake_cap", "limits"):
-            self.settings[key] = settings[key]
-        self.alarms.limits = settings["limits"]
-        for index, sensor in enumerate(settings["sensors"]):
-            self._intervals[index] = self.settings["sensors"][index]["interval"] = sensor["interval"]
-        for key in ("pin", "base"):
-            self.settings.pop(key, None)
-            if key in settings:
-                self.settings[key] = settings[key]
 
     def restart(self):
         """Boots anew and says that it was asked to; does not return."""
@@ -243,7 +235,7 @@ class Node:
     def seconds_to_report(self):
         """The latest moment of the next contact, from now."""
         now, _ = self.keeper.stamp()
-        return slots.next_report(self.settings["report"], self._report_offset(), now) + max(self._intervals)
+        return slots.next_report(self.settings["report"], self._report_offset(), now) + max(self.intervals)
 
     def _contact_due(self, before):
         """A boot, an alarm, a report's moment, or a contact owed from before."""
@@ -253,7 +245,7 @@ class Node:
         if slots.report_due(self.settings["report"], self._report_offset(), before, self._last):
             retained.contact_owed = True
         if retained.contact_owed:
-            return slots.retry_due(retained.failures, min(self._intervals), self._report_offset(), self._last)
+            return slots.retry_due(retained.failures, min(self.intervals), self._report_offset(), self._last)
         if self.store.waiting_rows() >= _FRAME_ROWS:
             self.store.mount_rest()
             self._framer().run()
@@ -321,7 +313,7 @@ class Node:
         self.keeper.set(seconds, ms, 2)
         if not known:
             self._last += self.bootlog.began
-        self._last = slots.kept(self._last, seconds, min(self._intervals))
+        self._last = slots.kept(self._last, seconds, min(self.intervals))
 
     def crashed(self):
         """Sleeps after an error that nothing contained; the next boot starts from nothing and says why."""

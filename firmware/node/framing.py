@@ -9,7 +9,6 @@ import struct
 import codec
 import flashring
 
-from . import log
 from .journal import Row
 
 _NAME = "<IH"  # first journal seq, rows
@@ -86,6 +85,8 @@ class Framer:
             try:
                 journal.release(seq)
             except flashring.RingFull as full:
+                from . import log
+
                 # The frame holds the rows all the same; a later release, of more rows, finds room.
                 log.warning("framing: journal: %s" % full)
 

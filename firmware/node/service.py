@@ -1,8 +1,11 @@
 """Whether the node stays awake for somebody who wants to talk to it. Imported only where that may be."""
 
 import asyncio
+import select
+import sys
 
 _STEP_MS = 200
+_TYPING_MS = 30000
 _LOOK_S = 10  # between two looks at the cable: on some boards that takes the radio
 
 
@@ -21,23 +24,36 @@ class Service:
         self._held = False
         self._open = False
         self._looks = 0
+        self._poll = None
 
     @property
     def active(self):
         """Whether there is a reason to stay awake."""
         return self.session or self._held or self._usb or self._open
 
-    async def window(self):
-        """Waits for somebody, for as long as the settings say. It comes before everything else: no watchdog runs yet,
+    async def window(self, attend):
+        """Waits for somebody, for as long as the settings say, and lets who begins to type end a line; `attend()` is
+        called when a key comes. It comes before everything else: no watchdog runs yet,
         and one that was started cannot be stopped on every board, so this is where a host best takes the console.
         """
         self._open = True
-        for _ in range(self._window_s * 1000 // _STEP_MS):
+        left_ms, typing = self._window_s * 1000, False
+        while left_ms > 0 and not self.session:  # whoever has a session wants to see the node live
             await asyncio.sleep_ms(_STEP_MS)
-            if self.session:
-                break  # somebody is there, and wants to see the node live
+            left_ms -= _STEP_MS
+            if not typing and self.knocked():
+                typing = True
+                left_ms = max(left_ms, _TYPING_MS)
+                attend()
         self._open = False
         self.look()
+
+    def knocked(self):
+        """Whether a key has come that nobody has read."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(sys.stdin, select.POLLIN)
+        return len(self._poll.poll(0)) > 0
 
     def look(self):
         """Asks the pin, and the cable every tenth time; to be called about once a second while no contact runs."""

@@ -6,7 +6,7 @@ Times are `now` in milliseconds since the contact began: a contact is far too sh
 
 import flashring
 
-from . import log, wire
+from . import wire
 
 _WINDOW_EVENTS = 2
 _WINDOW_FRAMES = 12
@@ -50,6 +50,8 @@ class Lane:
         try:
             return self.ring.read(seq)
         except KeyError as error:
+            from . import log
+
             log.warning("session: ring %d: %s" % (self.number, error))
             self.acked.add(seq)
             self.flying.pop(seq, None)
@@ -192,6 +194,8 @@ class Session:
                     lane.ring.release(said.cum)
                 except flashring.RingFull as full:
                     # Nothing is lost by it: a later ACK reaches as far as the ring needs.
+                    from . import log
+
                     log.warning("session: %s" % full)
 
     def _measure(self, ms):

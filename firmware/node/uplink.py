@@ -8,7 +8,7 @@ import time
 from mqtt import DIAL, Client, MqttError
 from mqtt.aio import wait
 
-from . import log, release, tls, wire
+from . import release, tls, wire
 from . import settings as stored
 from .session import Session
 
@@ -44,11 +44,11 @@ class Uplink:
         try:
             await asyncio.wait_for_ms(self._talk(radio, fresh_from, cap_ms), cap_ms)
         except MqttError as error:
-            log.warning("uplink: %s" % error)
+            _log("%s" % error)
         except asyncio.TimeoutError:
-            log.warning("uplink: not done after %d s awake" % self._settings["awake_cap"])
+            _log("not done after %d s awake" % self._settings["awake_cap"])
         except (OSError, ValueError) as error:  # ValueError: what mbedTLS says of a certificate
-            log.warning("uplink: no connection: %s" % error)
+            _log("no connection: %s" % error)
         finally:
             if self._client is not None:
                 self._client.close()
@@ -152,7 +152,7 @@ class Uplink:
             return
         ack = self._reader.read(message, self._session.rings())
         if ack is None:
-            log.warning("uplink: ack not taken: %s" % self._reader.reason)
+            _log("ack not taken: %s" % self._reader.reason)
             return
         now = self._now()
         if not self._session.acknowledged:
@@ -167,3 +167,9 @@ class Uplink:
 
 def _u32(data):
     return int.from_bytes(data[:4], "little")
+
+
+def _log(text):
+    from . import log  # most contacts have nothing to say
+
+    log.warning("uplink: " + text)

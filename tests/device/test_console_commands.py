@@ -59,7 +59,7 @@ def test_mem_and_df():
 def test_log_shows_levels_and_follows():
     desk = Desk()
     log.printing = False
-    log.info("contact begins")
+    log.say(log.INFO, "contact begins")
     log.warning("radio: no network")
     try:
         log.say(1 // 0, "")
@@ -76,7 +76,7 @@ def test_log_shows_levels_and_follows():
         desk.stream.type(b"log -f error\r")
         await asyncio.sleep_ms(50)
         log.say(log.ERROR, "while it follows")
-        log.info("too low")
+        log.say(log.INFO, "too low")
         await asyncio.sleep_ms(300)
         assert b"while it follows" in desk.stream.said[start:] and b"too low" not in desk.stream.said[start:]
         for number in range(40):  # more than are kept
@@ -304,13 +304,6 @@ def test_a_contact_of_the_console_does_not_confuse_those_of_the_node():
         return True
 
     run, FakeUplink.run = FakeUplink.run, slow
-    from node import console
-
-    async def none(node):
-        pass
-
-    attend, console.attend = console.attend, none
-
     async def main():
         living = asyncio.create_task(desk.node.live())
         while not contacts or desk.node.in_contact():  # the boot's own contact
@@ -327,7 +320,7 @@ def test_a_contact_of_the_console_does_not_confuse_those_of_the_node():
     try:
         asyncio.run(main())
     finally:
-        FakeUplink.run, console.attend = run, attend
+        FakeUplink.run = run
     assert contacts == ["begun", "over"] * 5, contacts
 
 

@@ -391,7 +391,7 @@ def test_a_contact_meanwhile_does_not_keep_the_node_from_measuring():
             await asyncio.sleep_ms(230)
             clock.now += 1
         await asyncio.sleep_ms(230)
-        node._intervals[0] = 60  # so that the waking ends
+        node.intervals[0] = 60  # so that the waking ends
         return True
 
     run = FakeUplink.run

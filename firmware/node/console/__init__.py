@@ -1,6 +1,6 @@
 """The serial console: a shell for a person with a cable, or a script, while the node runs on (README.md).
 
-Imported only where somebody may be there, the shell with the first key. Ctrl-C twice, or one that comes with a
+Imported with the first key. Ctrl-C twice, or one that comes with a
 carriage return as mpremote sends it, raises KeyboardInterrupt through the node's loop: main.py ends, and MicroPython's
 own REPL has the port.
 """
@@ -22,9 +22,7 @@ async def serve(node, stream):
 
 
 async def attend(node):
-    """Serves the port that MicroPython's REPL is on, from the first key on; until then a Ctrl-C is MicroPython's."""
+    """Serves the port that MicroPython's REPL is on. Until that, at the first key, Ctrl-C is MicroPython's."""
     from .stdio import Stdio
 
-    stream = Stdio()
-    if await stream.knock():
-        await serve(node, stream)
+    await serve(node, Stdio())

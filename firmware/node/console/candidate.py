@@ -9,7 +9,7 @@ import json
 
 from .. import schema, settings
 from .decimal import decimal, scaled
-from .table import Refused
+from .refused import Refused
 
 # What the node is known by in the cloud, and what its channels come from: the node file's, not the console's.
 _FIXED = ("board", "node.name", "node.tenant", "sensor[].name", "sensor[].driver")

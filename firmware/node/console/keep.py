@@ -11,7 +11,7 @@ import os
 from binascii import hexlify
 
 from .. import settings
-from .table import Refused
+from .refused import Refused
 
 _NEW = "settings.new"
 _PREVIOUS = "settings.old"

@@ -7,13 +7,19 @@ from time import ticks_diff, ticks_ms
 
 from .. import log
 from ..modules import forget
-from . import line, show, table
+from . import line
+from .refused import Refused
 
 _AT_ONCE_MS = 500  # a Ctrl-C that came with a carriage return before it is a program's, not a person's
 _STALE_MS = 60000  # after so long a half line is nobody's any more
 SESSION_MS = 600000  # the node stays awake so long for a line that may follow the last
 _LOOK_MS = 5000
 _CHUNK = 1  # bytes a read may take: what follows a Ctrl-C is for the REPL
+
+# What only a command needs.
+_PARSING = ("node.console.parse", "node.console.table", "node.console.complete")
+_PRINTING = ("node.console.show", "node.console.decimal")
+_SETTINGS = ("node.console.candidate", "node.console.keep", "node.schema")
 
 
 class Leave(Exception):
@@ -94,6 +100,8 @@ class Console:
         elif text is not None:
             self.print(text)
         else:
+            from . import show
+
             for each in show.lines(answer):
                 self.print(each)
 
@@ -121,7 +129,7 @@ class Console:
         """A line that is not shown. Refused without one."""
         text = await self.read_line(prompt, hidden=True)
         if not text:
-            raise table.Refused("nothing was given")
+            raise Refused("nothing was given")
         return text
 
     async def read_line(self, prompt, hidden=False):
@@ -204,7 +212,7 @@ class Console:
         from .complete import complete
 
         more, candidates = complete(self, self._editor.before())
-        forget("node.console.complete")
+        self._tidy()
         self._editor.insert(more)
         if len(candidates) > 1 and not more:
             self.print("")
@@ -219,34 +227,54 @@ class Console:
         self._json = "--json" in text.split()
         self.text = text
         try:
-            words = [word for word in table.split(text) if word != "--json"]
-            if not words:
-                return
-            command, words = table.find(words)
-            if command.name not in table.SECRET:
-                self.remember(text)
-            if self.locked and command.name not in table.OPEN:
-                raise table.Refused("the console is locked; unlock PIN")
-            answer = await self._run(command, words)
-        except (table.Refused, OSError, ValueError) as error:
-            self._refuse(str(error) if isinstance(error, table.Refused) else "%s: %s" % (type(error).__name__, error))
+            handler, words = self._find(text)
+            answer = await self._run(handler, words) if handler else None
+        except (Refused, OSError, ValueError) as error:
+            self._refuse(str(error) if isinstance(error, Refused) else "%s: %s" % (type(error).__name__, error))
         except Leave:
             raise
         except Exception as error:
             log.traceback(error)
             self._refuse("%s: %s; the log has it all" % (type(error).__name__, error))
         else:
-            self.answer(answer or {})
+            if handler:
+                self.answer(answer or {})
+        finally:
+            self._tidy()
         await self.stream.drain()
 
-    async def _run(self, command, words):
-        module, _, function = command.handler.partition(".")
+    def _find(self, text):
+        """(handler, words) of a line; handler None for an empty one."""
+        from . import parse, table
+
+        words = [word for word in parse.split(text) if word != "--json"]
+        if not words:
+            return None, words
+        command, words = parse.find(words)
+        if command.name not in table.SECRET:
+            self.remember(text)
+        if self.locked and command.name not in table.OPEN:
+            raise Refused("the console is locked; unlock PIN")
+        return command.handler, words
+
+    async def _run(self, handler, words):
+        module, _, function = handler.partition(".")
+        for name in _PARSING:
+            forget(name)
         name = "node.console.commands." + module
         try:
             __import__(name)
             return await getattr(getattr(self._commands(), module), function)(self, words)
         finally:
             forget(name)
+
+    def _tidy(self):
+        """Between two lines the console takes no more memory than it must: a contact needs it."""
+        for name in _PARSING + _PRINTING:
+            forget(name)
+        if self.candidate is None:
+            for name in _SETTINGS:
+                forget(name)
 
     def _commands(self):
         from . import commands

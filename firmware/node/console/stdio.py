@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from asyncio import core  # pyright: ignore[reportAttributeAccessIssue] MicroPython has it, its stubs do not
 
 import micropython
 
@@ -10,20 +11,17 @@ class Stdio:
     """Its bytes one by one. It may be a file that has ended, where nobody can be."""
 
     def __init__(self):
-        # asyncio's stream waits for the first byte; a port's read(n) would wait for all n.
-        self._in = asyncio.StreamReader(sys.stdin.buffer)
+        self._in = sys.stdin.buffer
         self._out = sys.stdout.buffer
-        self._first = b""
-
-    async def knock(self):
-        """Waits for the first key, which `read` gives once more; False if none can come."""
-        self._first = await self._in.read(1)
-        return len(self._first) > 0
 
     async def read(self, n):
-        """One byte, whatever `n` is; b"" when there will be none."""
-        first, self._first = self._first, b""
-        return first or await self._in.read(1)
+        """One byte, whatever `n` is: a port's read(n) waits for all n. b"" when there will be none."""
+        await self._ready()  # pyright: ignore[reportGeneralTypeIssues] -- a coroutine in MicroPython
+        return self._in.read(1)
+
+    async def _ready(self):
+        # Not asyncio's Stream, which would be one module more.
+        yield core._io_queue.queue_read(self._in)
 
     def write(self, data):
         """All of `data`; waits for a slow port."""

@@ -2,7 +2,8 @@
 
 from collections import OrderedDict
 
-from ..table import COMMANDS, find
+from ..parse import find
+from ..table import COMMANDS
 
 
 async def help(console, words):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ..table import Refused
+from ..refused import Refused
 
 _TRIES = 3
 _PAUSE_MS = 30000

@@ -6,7 +6,7 @@ import struct
 from collections import OrderedDict
 
 from .. import keep
-from ..table import Refused
+from ..refused import Refused
 
 _BLINKS_S = 10
 _LONGEST_S = 3600

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from .. import keep
 from ..candidate import Candidate
-from ..table import Refused
+from ..refused import Refused
 
 
 async def get(console, words):
@@ -82,6 +82,19 @@ def _adopted(console, changes):
     from ... import schema
     from ... import settings as stored
 
-    console.node.adopt(stored.load())
+    _adopt(console.node, stored.load())
     waiting = [change["setting"] for change in changes if change["effect"] == schema.RESTART]
     return OrderedDict(restart=bool(waiting), waiting=waiting, changes=changes)
+
+
+def _adopt(node, settings):
+    """Puts in force what needs no restart."""
+    for key in ("version", "wifi", "cloud", "report", "awake_cap", "limits"):
+        node.settings[key] = settings[key]
+    node.alarms.limits = settings["limits"]
+    for index, sensor in enumerate(settings["sensors"]):
+        node.intervals[index] = node.settings["sensors"][index]["interval"] = sensor["interval"]
+    for key in ("pin", "base"):
+        node.settings.pop(key, None)
+        if key in settings:
+            node.settings[key] = settings[key]

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from time import ticks_diff, ticks_ms
 
 from ..candidate import Candidate
-from ..table import Refused
+from ..refused import Refused
 
 _UP_MS = 20000
 _PING_MS = 30000

@@ -1,10 +1,11 @@
 """Python beside the running node."""
 
 import asyncio
+import io
+import sys
 from collections import OrderedDict
 
-from ... import log
-from ..table import Refused
+from ..refused import Refused
 
 _GLOBALS = {"asyncio": asyncio}  # given up with this module
 
@@ -33,7 +34,9 @@ async def python(console, words):
         try:
             value = await _run(console, source, names)
         except (Exception, KeyboardInterrupt) as error:
-            for each in log.lines_of(error):
+            said = io.StringIO()
+            sys.print_exception(error, said)  # pyright: ignore[reportArgumentType] -- the stub knows no StringIO
+            for each in said.getvalue().rstrip().split("\n"):  # pyright: ignore[reportAttributeAccessIssue]
                 console.print(each)
             continue
         if value is not None:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from ... import limits
 from ..decimal import decimal
-from ..table import Refused
+from ..refused import Refused
 
 _OUTCOMES = {0: "ok", 1: "no answer", 2: "wrong answer", -1: "not measured yet"}
 _STATES = ("normal", "high", "low", "sensor fails")

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from ..table import Refused
+from ..refused import Refused
 
 _NAMES = ("journal", "alerts", "frames")
 
