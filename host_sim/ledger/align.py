@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 class Anchors(NamedTuple):
     """When rows were taken, by their numbers, as another channel of theirs has shown; and how far apart the readings of
-    one row may lie, ms.
+    one row may lie, ms. An anchored row costs its distance from there: neither its clock nor a doubt is asked again.
     """
 
     moments: dict[int, int]
@@ -112,13 +112,17 @@ def align(
     chain: list[tuple[int, int, int, int]] = []
     for row, reading in enumerate(readings):
         fresh = []
+        anchor = anchors.moments.get(reading.seq)
         for index, error, cost in _candidates(reading, served, times, segments, tolerance_ms, slack, anchors):
             weight, link, at = 0, -1, index
             while at:
                 if best[at] > weight:
                     weight, link = best[at], tail[at]
                 at &= at - 1
-            worth = _PAIR - cost - (handicap_ms if index in doubtful else 0)
+            if anchor is not None:
+                worth = _PAIR - abs(anchor - times[index])
+            else:
+                worth = _PAIR - cost - (handicap_ms if index in doubtful else 0)
             fresh.append((index, weight + worth, error, link))
         # A row pairs once: its candidates enter the tree only after all of them have been weighed.
         for index, weight, error, link in fresh:

@@ -15,6 +15,8 @@ from ledgerkit import History, Written, write_run
 
 from host_sim.ledger import Ledger, RunError, compute
 from host_sim.ledger import __main__ as command
+from host_sim.ledger.align import Anchors, Reading, align
+from host_sim.ledger.run import Segment, Served
 
 START = 1_790_000_000_000 // 60_000 * 60_000 + 7_000
 HOUR = 3_600_000
@@ -577,3 +579,16 @@ def test_a_row_without_a_clock_is_off_by_what_the_cloud_placed_it(tmp_path: Path
     ]
     ledger = settle(write_run(tmp_path, history))
     assert ledger.balanced, ledger.nodes[0].faults
+
+
+def test_a_row_whose_moment_another_channel_shows_is_paired_there():
+    """Five boots within a minute, each reading after its service window; the third's row was never appended, and the
+    cloud, whose clock is 40 s slow by then, has placed the last row too early for its own reading."""
+    temperatures, uptime = (-453, -454, -454, -453, -454), 10
+    served = [Served(START + 13_000 * (index + 1), value, -2) for index, value in enumerate(temperatures)]
+    segments = [Segment(START + 13_000 * index + 2_700, START + 13_000 * (index + 1)) for index in range(5)]
+    walls = {0: None, 1: None, 3: None, 4: (served[4].t_ms - 40_000) / 1000}
+    rows = [Reading(index, temperatures[index], 0, index, wall, uptime) for index, wall in walls.items()]
+    words = (served, rows, segments, 130_000, 1, frozenset({2, 3}), 10_000)
+    anchors = Anchors({index: served[index].t_ms for index in walls}, 15_000)
+    assert [pair.served for pair in align(*words, anchors)] == [0, 1, 3, 4]
