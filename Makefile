@@ -37,16 +37,18 @@ sweep: $(READY) ## every fault under many seeds, a ledger each: SEEDS=20
 report: $(READY) ## make build/sim/report.html anew from the files of the last run
 	$(PY) -m host_sim.report
 
-pictures: $(READY) ## make docs/pictures anew: a report in both themes, the live view; needs chromium
+pictures: $(READY) ## make docs/pictures anew: a report in both themes, the live view, a session; needs chromium
 	$(PY) -m tools.pictures
+	$(PY) -m tools.session
 
 # Where nodes call and where the page is served; ADDR, needed the first time, holds the names by which nodes call.
 cloud: DATA ?= cloud-data
 cloud: PORT ?= 8883
+cloud: LISTEN ?= 0.0.0.0
 cloud: WEB  ?= 127.0.0.1:8080
 
 cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.lan" DATA=cloud-data
-	$(PY) -m cloud serve --guide --data $(DATA) --listen 0.0.0.0:$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
+	$(PY) -m cloud serve --guide --data $(DATA) --listen $(LISTEN):$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
 
 flash: $(READY) ## firmware onto the board of NODE: NODE=nodes/greenhouse.toml PORT=/dev/ttyUSB0 FW=image (both optional)
 	$(FIELDNODE) flash $(FOR) $(if $(FW),--fw $(FW))

@@ -7,6 +7,7 @@
     volume      the drive that an RP2's boot ROM offers
     board       power-on to power-off
     command     `python -m host_sim board`
+    standin     an image to flash by it
     romloader   the ROM loader of an ESP32, which esptool flashes; a port of its own
 """
 
