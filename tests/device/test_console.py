@@ -270,6 +270,8 @@ def test_commands_leave_no_module_behind():
         desk.ask(command)
     left = set(sys.modules) - before
     assert left <= {"node.console.commands", "node.release", "drivers", "drivers.analog"}, left
+    for name in ("parse", "table", "show", "decimal", "candidate", "complete"):
+        assert "node.console." + name not in sys.modules, name
 
 
 def test_quotes_hold_words_together():
