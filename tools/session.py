@@ -90,10 +90,9 @@ class Session:
         process = subprocess.Popen(
             words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
-        assert process.stdout is not None
         try:
             text = ""
-            while line := process.stdout.readline():
+            for line in process.stdout or ():
                 text += line
                 if "back up" in line:
                     break
@@ -111,7 +110,8 @@ class Session:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            process.stdout.close()
+            if process.stdout is not None:
+                process.stdout.close()
 
     async def _until_delivered(self, bench: BenchBoard) -> None:
         """The node's first contact is over: with its console asked for its status, it is awake for a while yet."""
