@@ -71,8 +71,8 @@ selftest: $(READY) ## check on the board itself that its ports keep their contra
 console: $(READY) ## talk to the node at PORT=/dev/ttyUSB0; Ctrl-] leaves
 	$(FIELDNODE) console $(or $(PORT),$(error name a port: PORT=))
 
-test: $(READY) ## run every test; ARGS="-k codec" goes to pytest
-	$(PY) -m pytest $(ARGS)
+test: $(READY) ## run every test, two files at a time; ARGS="-k codec" goes to pytest
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY) ## ruff, then pyright over the host's code and over the device's
 	$(PY) -m ruff check

@@ -523,9 +523,9 @@ def test_two_nodes_and_two_days_settle_quickly(tmp_path: Path):
         history.boot(START)
         history.live(START + 48 * HOUR)
         rows[name] = write_run(tmp_path, history, committed=0.97, name=name).rows
-    begun = time.perf_counter()
+    begun = time.process_time()
     ledger = compute(tmp_path, rows.__getitem__, lambda _: [])
-    passed = time.perf_counter() - begun
+    passed = time.process_time() - begun
     assert ledger.balanced and ledger.totals.due == 23_048, ledger.nodes[0].faults
     assert passed < 1.5
 
