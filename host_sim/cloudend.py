@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ class CloudEnd:
         self._clock = clock
         self._log = folder / "cloud.log"
         self._process: subprocess.Popen[str] | None = None
+        self._starting = threading.Lock()
+        self._stopped = False
         self.ready: dict[str, Any] = {}
 
     def start(self, names: list[str]) -> None:
         """Returns when it takes connections under `names`; SimulationError if it does not come up."""
-        with self._log.open("w") as log:
+        with self._log.open("w") as log, self._starting:
+            if self._stopped:
+                return
             self._process = subprocess.Popen(
                 [*self._command, "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"]
                 + [word for name in names for word in ("--name", name)] + ["--clock", f"file:{self._clock}"],
@@ -75,7 +80,9 @@ class CloudEnd:
         return done.stdout
 
     def stop(self) -> None:
-        """Ends it and what it started, within seconds."""
+        """Ends it and what it started, within seconds; a start under way in another thread, too."""
+        with self._starting:
+            self._stopped = True
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
