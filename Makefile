@@ -51,7 +51,7 @@ cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.l
 	$(PY) -m cloud serve --guide --data $(DATA) --listen $(LISTEN):$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
 
 flash: $(READY) ## firmware onto the board of NODE: NODE=nodes/greenhouse.toml PORT=/dev/ttyUSB0 FW=image (both optional)
-	$(FIELDNODE) flash $(FOR) $(if $(FW),--fw $(FW))
+	$(FIELDNODE) flash $(FOR) $(if $(FW),--fw $(FW)) $(ARGS)
 
 provision: $(READY) ## make NODE known to the cloud end in DATA=cloud-data, and keep its keys beside the node file
 	$(FIELDNODE) provision $(or $(NODE),$(error name a node file: NODE=)) --data $(or $(DATA),cloud-data)
