@@ -198,6 +198,7 @@ class ReplBoard:
         finally:
             process.kill()
             process.wait()
+            self._last_words(inner)
             if self._rom.exists():
                 self._rom.unlink()
                 self._stopping.set()
@@ -227,11 +228,20 @@ class ReplBoard:
                     os.write(inner, piece)
         if inner in ready:
             with contextlib.suppress(OSError):  # the VM ended
-                data = os.read(inner, 4096)
-                if not self._booted:
-                    self._booted = _READY in data
-                    data = data.partition(_READY)[2]
-                os.write(self._master, data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+                self._say(os.read(inner, 4096))
+
+    def _last_words(self, inner: int) -> None:
+        """What the VM wrote before it ended: a UART sends it, whatever becomes of the chip's program."""
+        os.set_blocking(inner, False)
+        with contextlib.suppress(OSError):  # EIO: all was read
+            while data := os.read(inner, 4096):
+                self._say(data)
+
+    def _say(self, data: bytes) -> None:
+        if not self._booted:
+            self._booted = _READY in data
+            data = data.partition(_READY)[2]
+        os.write(self._master, data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
 
 
 def offer(volume: Path, board_id: str = "RPI-RP2") -> Path:
