@@ -1,4 +1,4 @@
-"""What a contact's code takes of a heap of 64-bit words, as the simulation has, and of one of 32-bit words, as a board has."""
+"""What a contact's code takes in a heap of 64-bit words, as the simulation has, and of 32-bit words, as a board has."""
 
 import os
 import subprocess
