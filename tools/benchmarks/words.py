@@ -22,7 +22,7 @@ class Anything:
 for name in "socket machine network ssl esp32 rp2 select".split():
     sys.modules[name] = Anything()
 """
-_MODULES = "node.app node.alarms node.log node.schema node.session node.tls node.uplink mqtt mqtt.client mqtt.aio"
+_MODULES = "node.app node.alarms node.log node.session node.tls node.uplink mqtt mqtt.client mqtt.aio"
 
 
 def _words64() -> int:
