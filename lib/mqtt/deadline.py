@@ -1,10 +1,12 @@
 """How long each thing may take."""
 
+from mqtt.error import MqttError
+
 
 class Deadlines:
     """A time limit for each of some things, every one running only while its thing is under way.
 
-    `names` and `limits_ms` in the same order; a thing is named by its index. `clock` has ticks_ms() and ticks_diff().
+    `names` and `limits_ms` in the same order; a thing is known by its index. `clock` has ticks_diff().
     """
 
     def __init__(self, names, limits_ms, clock):
@@ -23,14 +25,13 @@ class Deadlines:
         self._since[which] = None
 
     def watch(self, which, active, now):
-        """Starts or stops one, as `active` says. Returns its limit in ms if it has passed, else 0."""
+        """Starts or stops one, as `active` says. MqttError by its name if its limit has passed."""
         if not active:
             self._since[which] = None
         elif self._since[which] is None:
             self._since[which] = now
         elif self._clock.ticks_diff(now, self._since[which]) >= self._limits[which]:
-            return self._limits[which]
-        return 0
+            raise MqttError(self._names[which], "no progress in %d ms" % self._limits[which])
 
     def next_ms(self, now):
         """Milliseconds until the first one passes, 0 or more; None if none is running."""

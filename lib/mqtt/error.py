@@ -6,7 +6,7 @@ class MqttError(OSError):
 
     `what` is one word to count by:
       dial      no connection: refused, unreachable, no TLS, or not in time
-      connack, suback, pingresp   that answer did not come in time
+      connack, ack, pingresp   that answer did not come in time; ack is SUBACK or PUBACK
       write     the peer took no byte in time
       packet    a packet was begun and not completed in time
       refused   CONNACK with a return code other than 0

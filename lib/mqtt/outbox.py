@@ -7,13 +7,15 @@ its place and its end until its last byte is taken; what is appended meanwhile b
 
 
 class Outbox:
-    """A linear buffer of `size` bytes, made once.
+    """A linear buffer of `size` bytes, made once; at most 65535, so that no field in it is longer than MQTT can say.
 
     0 <= head <= mark <= tail <= size. head..mark is the attempt under way (empty if none), mark..tail waits
     behind it.
     """
 
     def __init__(self, size):
+        if size > 65535:
+            raise ValueError("mqtt: a transmit buffer of %d bytes, at most 65535" % size)
         self.size = size
         self._buf = bytearray(size)
         self._mv = memoryview(self._buf)
@@ -38,6 +40,22 @@ class Outbox:
             self._tail = waiting
         return self._tail + n <= self.size
 
+    def begin(self, first, length):
+        """Begins a packet with its first byte and remaining length (section 2.2.3), 0 .. 2^28-1; the `length` bytes that
+        follow are put() at once. False if there is no room now, ValueError if there can never be.
+        """
+        size = length + (2 if length < 0x80 else 3 if length < 0x4000 else 4 if length < 0x200000 else 5)
+        if size > self.size:
+            raise ValueError("mqtt: packet %02Xh of %d bytes, the transmit buffer has %d" % (first, size, self.size))
+        if not self.reserve(size):
+            return False
+        self.put_byte(first)
+        while length > 127:
+            self.put_byte(length & 127 | 128)
+            length >>= 7
+        self.put_byte(length)
+        return True
+
     def put(self, part):
         """Appends a bytes-like object."""
         end = self._tail + len(part)
@@ -54,12 +72,10 @@ class Outbox:
         self.put_byte(value >> 8)
         self.put_byte(value & 255)
 
-    def put_length(self, value):
-        """Appends a remaining length (section 2.2.3)."""
-        while value > 127:
-            self.put_byte(value & 127 | 128)
-            value >>= 7
-        self.put_byte(value)
+    def put_field(self, octets):
+        """Appends a field: its length as u16, then itself."""
+        self.put_u16(len(octets))
+        self.put(octets)
 
     def send(self, sock):
         """Offers the attempt to `sock`, returns the bytes taken, 0 if none. Raises what `write` does."""

@@ -53,10 +53,10 @@ async def round_trip(port):
     near.set_callback(come_back)
     far.subscribe(b"v1/t/n/up/+")
     other = asyncio.create_task(_run(far, lambda: len(back) == MESSAGES))
-    while far.state != mqtt.UP or far._awaited:
+    while far.state != mqtt.UP or far.unanswered():
         await asyncio.sleep_ms(5)
     near.subscribe(b"v1/t/n/dn/+")
-    await _run(near, lambda: near.state == mqtt.UP and not near._awaited)
+    await _run(near, lambda: near.state == mqtt.UP and not near.unanswered())
     start = time.ticks_ms()
     sent = 0
     while len(back) < MESSAGES:
@@ -108,7 +108,7 @@ class Pressed:
         self.heard += 1
 
     async def up(self):
-        await _run(self.client, lambda: self.client.state == mqtt.UP and not self.client._awaited)
+        await _run(self.client, lambda: self.client.state == mqtt.UP and not self.client.unanswered())
         return time.ticks_diff(time.ticks_ms(), self.start)
 
     async def run(self):

@@ -235,10 +235,9 @@ def test_mqtt_deadlines_and_buffers():
     with Locked():
         deadlines.watch(0, True, first)
         assert deadlines.next_ms(0) == 9999
-        assert deadlines.watch(0, True, 9999) == 10000
-        assert outbox.reserve(504)
-        outbox.put_byte(0x30)
-        outbox.put_length(0x0FFFFFFF)
+        deadlines.watch(0, True, 9998)
+        assert outbox.begin(0x30, 504)
+        outbox.put_field(topic)
         outbox.put_u16(0xFFFF)
         outbox.send(sock)
         inbox.packet()

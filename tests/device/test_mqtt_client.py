@@ -21,7 +21,6 @@ def _dialling(**options):
 
 def test_first_flight_is_one_write_of_exact_bytes():
     client, peer = mqtt.Client("n1", clock=Clock()), Peer()
-    client.set_last_will("w", b"gone", retain=True, qos=1)
     client.connect(peer.address, user="me", password="pw", keepalive=300)
     assert client.state == mqtt.DIAL
     assert client.subscribe("d/+") and client.publish(b"u/s", b"ab", memoryview(b"xcdx")[1:3])
@@ -31,7 +30,7 @@ def test_first_flight_is_one_write_of_exact_bytes():
     client._dial._sock = fake
     client.check_msg()
     assert fake.offers == [
-        b"\x10\x1f\x00\x04MQTT\x04\xee\x01\x2c\x00\x02n1\x00\x01w\x00\x04gone\x00\x02me\x00\x02pw"
+        b"\x10\x16\x00\x04MQTT\x04\xc2\x01\x2c\x00\x02n1\x00\x02me\x00\x02pw"
         + b"\x82\x08\x00\x01\x00\x03d/+\x00"
         + b"\x30\x09\x00\x03u/sabcd"
     ], fake.offers
@@ -189,7 +188,7 @@ def test_no_connack_in_time_across_the_wrap_of_ticks():
 
 def test_suback_refused_missing_and_of_another():
     refused, another, missing = b"\x90\x03\x00\x01\x80", b"\x90\x03\x00\x02\x00", b""
-    for answer, what in ((refused, "denied"), (another, "protocol"), (missing, "suback")):
+    for answer, what in ((refused, "denied"), (another, "protocol"), (missing, "ack")):
         client, peer, clock = up(answer_ms=1000)
         assert client.subscribe("d/+")
         until(client, peer, lambda peer=peer: peer.got == b"\x82\x08\x00\x01\x00\x03d/+\x00")
@@ -211,7 +210,7 @@ def test_packet_ids_wrap_and_are_never_zero():
         identifier = peer.got[2:4]
         assert identifier == bytes((expected >> 8, expected & 255)), peer.got
         peer.send(b"\x90\x03" + identifier + b"\x00")
-        until(client, peer, lambda: not client._awaited)
+        until(client, peer, lambda: not client.unanswered())
     client.close()
     peer.close()
 
@@ -226,7 +225,7 @@ def test_pings_when_idle_and_misses_the_answer():
     clock.pass_ms(1)
     until(client, peer, lambda: peer.got == b"\xc0\x00")
     peer.send(b"\xd0\x00")
-    until(client, peer, lambda: not client._pinging)
+    until(client, peer, lambda: not client._incoming.pinging)
     assert client.due_ms() == 45000
     assert client.ping() and client.ping()
     until(client, peer, lambda: len(peer.got) == 4)
@@ -304,7 +303,7 @@ def test_transmit_buffer_full_refuses_whole_packets():
     packet = 2 + 2 + 1 + 45
     assert [client.publish(b"t", bytes(45)) for _ in range(7)] == [True] * 5 + [False] * 2
     assert client.pending() == 5 * packet
-    assert not client.subscribe(b"a topic") and client._awaited == []
+    assert not client.subscribe(b"a topic") and not client.unanswered()
     assert client.publish(b"t", b"") and client.pending() == 255
     try:
         client.publish(b"t", bytes(300))
@@ -509,3 +508,77 @@ def test_idle_check_and_queueing_do_not_allocate():
     assert client.pending() == 0
     client.close()
     peer.close()
+
+
+def test_qos_1_is_published_and_awaits_its_puback():
+    client, peer, clock = up(answer_ms=1000)
+    client._packet_id = 65534
+    assert client.publish(b"t", b"one", qos=1) and client.publish(b"t", b"two", qos=1, retain=True)
+    until(client, peer, lambda: len(peer.got) == 20)
+    assert peer.got == b"\x32\x08\x00\x01t\xff\xffone" + b"\x33\x08\x00\x01t\x00\x01two", peer.got
+    assert client.unanswered() == 2
+    clock.pass_ms(900)
+    peer.send(b"\x40\x02\xff\xff")
+    until(client, peer, lambda: client.unanswered() == 1)
+    clock.pass_ms(999)  # counted from the answer before
+    client.check_msg()
+    peer.send(b"\x40\x02\x00\x01")
+    until(client, peer, lambda: client.unanswered() == 0)
+    assert client.publish(b"t", b"three", qos=1)
+    client.check_msg()
+    clock.pass_ms(1000)
+    fault(client, "ack", peer)
+    assert client.unanswered() == 0 and client.faults == {"ack": 1}
+    peer.close()
+
+
+def test_what_cannot_be_said_is_refused_before_it_is_begun():
+    client, peer, _ = up(tx_size=256)
+    for refused in (
+        lambda: client.publish(b"t", b"x", qos=2),
+        lambda: client.set_last_will(b"t", b"gone"),
+        lambda: client.subscribe("t" * 250),
+        lambda: mqtt.Client("n1", tx_size=65536),
+        lambda: mqtt.Client("n" * 300, tx_size=256).connect(peer.address),
+    ):
+        try:
+            refused()
+        except ValueError:
+            continue
+        raise AssertionError("not refused")
+    client.set_last_will(None)
+    assert client.pending() == 0 and client.unanswered() == 0
+    client.close()
+    peer.close()
+
+
+def test_a_flood_of_small_packets_does_not_keep_the_caller_and_none_is_lost():
+    client, peer, _ = up()
+    heard = []
+    client.set_callback(lambda topic, payload: heard.append(payload[0]))
+    gc.collect()
+    flood = bytearray()
+    for i in range(500):
+        flood.extend(publish_packet(b"t", bytes((i % 256,))))
+    peer.send(flood)
+    calls = 0
+    while len(heard) < 500:
+        before = len(heard)
+        more = client.check_msg()
+        assert len(heard) - before <= 32, len(heard) - before
+        assert more or len(heard) == 500 or len(heard) == before
+        calls += 1
+        assert calls < 100
+    assert heard == [i % 256 for i in range(500)]
+    client.close()
+    peer.close()
+
+
+def test_a_flood_before_the_end_is_heard_to_its_end():
+    client, peer, _ = up()
+    heard = []
+    client.set_callback(lambda topic, payload: heard.append(None))
+    peer.send(publish_packet(b"t", b"x") * 100)
+    peer.close()
+    fault(client, "eof", peer)
+    assert len(heard) == 100
