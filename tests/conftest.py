@@ -3,6 +3,9 @@
 A test that runs a program from Debian says so with `@pytest.mark.needs("mosquitto")`. Where the program is
 missing the test is skipped and the end of the run says what to install; with CI=true it fails instead, and so
 does every other skip: there nothing is left out quietly.
+
+A test of something that only its owner can give says so with `@pytest.mark.given("UMQTT", "the stock module")`: without
+that environment variable it is left out, in CI too, and the end of the run says so.
 """
 
 import os
@@ -16,6 +19,21 @@ CI = os.environ.get("CI") == "true"
 # Daemons live in sbin, which is not on every user's path.
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 MISSING = pytest.StashKey[dict[str, int]]()
+NOT_GIVEN = pytest.StashKey[dict[tuple[str, str], int]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that want an environment variable which is not set."""
+    wanting = []
+    for item in items:
+        mark = item.get_closest_marker("given")
+        if mark and not os.environ.get(mark.args[0]):
+            wanting.append(item)
+            counts = config.stash.setdefault(NOT_GIVEN, {})
+            counts[mark.args] = counts.get(mark.args, 0) + 1
+    if wanting:
+        items[:] = [item for item in items if item not in wanting]
+        config.hook.pytest_deselected(items=wanting)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -35,6 +53,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name what is missing, where nobody can overlook it."""
+    for (variable, what), count in config.stash.get(NOT_GIVEN, {}).items():
+        terminalreporter.write_line(f"{count} tests not run: {variable} does not name {what}", red=True)
     for package, count in config.stash.get(MISSING, {}).items():
         terminalreporter.write_line(
             f"{count} tests not run for want of {package}: apt install {package}", red=True

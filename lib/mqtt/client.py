@@ -120,7 +120,7 @@ class Client:
         """Queues a PINGREQ unless one is unanswered; False if there is no room. check_msg() does it too."""
         self._demand_open()
         if not self._incoming.pinging:
-            self._incoming.pinging = self._outbox.begin(packet.PINGREQ, 0)
+            self._incoming.pinging = self._say(packet.PINGREQ)
         return self._incoming.pinging
 
     def unanswered(self):
@@ -154,11 +154,11 @@ class Client:
 
     def disconnect(self):
         """Says DISCONNECT if that can be done at once, and closes. Never raises a network fault."""
-        if self.state == UP and self._outbox.begin(packet.DISCONNECT, 0):
-            try:
+        try:
+            if self.state == UP and self._say(packet.DISCONNECT):
                 self._outbox.send(self.sock)
-            except (OSError, ValueError):
-                pass  # The connection is being given up; a fault changes nothing.
+        except (OSError, ValueError):
+            pass  # The connection is being given up; a fault changes nothing.
         self.close()
 
     def close(self):
@@ -203,8 +203,9 @@ class Client:
             raise MqttError("closed", "there is no connection")
 
     def _failed(self, error):
-        """Counts an MqttError, closes, and returns it."""
-        self.faults[error.what] = self.faults.get(error.what, 0) + 1
+        """Counts an MqttError, once for each connection, closes, and returns it."""
+        if self.state != CLOSED:
+            self.faults[error.what] = self.faults.get(error.what, 0) + 1
         self.close()
         return error
 
@@ -213,6 +214,9 @@ class Client:
 
     def _hello(self, user, password, keepalive):
         packet.connect(self._outbox, self.client_id, user, password, keepalive)
+
+    def _say(self, first):
+        return self._outbox.begin(first, 0)
 
     def _next_id(self):
         return self._packet_id % 65535 + 1

@@ -15,6 +15,7 @@ class MqttError(OSError):
       oversize  a packet larger than the receive buffer
       protocol  something MQTT 3.1.1 does not allow
       socket    the network reported an error
+      umqtt     umqtt.simple raised what it should not (UmqttClient)
       closed    the client was used without a connection
     `detail` says the rest in words.
     """

@@ -6,8 +6,8 @@ from mqtt.error import MqttError
 class Inbox:
     """A buffer of `size` bytes, made once; `size` is the largest packet accepted.
 
-    After packet() returned a first byte, `view[body:end]` is that packet's variable header and payload,
-    valid until drop().
+    After packet() returned a first byte, `view[start:end]` is that packet, `view[body:end]` its variable header and
+    payload, valid until drop().
     """
 
     def __init__(self, size):
@@ -18,20 +18,20 @@ class Inbox:
 
     def clear(self):
         """Forgets everything."""
-        self._start = self._filled = self.body = self.end = 0
+        self.start = self._filled = self.body = self.end = 0
 
     def held(self):
         """Bytes received and not yet dropped."""
-        return self._filled - self._start
+        return self._filled - self.start
 
     def fill(self, sock):
         """Reads what is there. Returns the bytes read, 0 at end of stream, None if there is nothing or no
         room.
         """
-        if self._start:
-            held = self._filled - self._start
-            self.view[:held] = self.view[self._start : self._filled]
-            self._start = 0
+        if self.start:
+            held = self._filled - self.start
+            self.view[:held] = self.view[self.start : self._filled]
+            self.start = 0
             self._filled = held
         if self._filled == self.size:
             return None
@@ -47,7 +47,7 @@ class Inbox:
         fit.
         """
         buf = self._buf
-        at = self._start + 1
+        at = self.start + 1
         length = shift = 0
         while at < self._filled:
             byte = buf[at]
@@ -60,14 +60,14 @@ class Inbox:
                 raise MqttError("protocol", "a remaining length over 4 bytes")
         else:
             return None
-        if at - self._start + length > self.size:
+        if at - self.start + length > self.size:
             raise MqttError("oversize", "a packet with %d bytes to come, room for %d" % (length, self.size))
         if at + length > self._filled:
             return None
         self.body = at
         self.end = at + length
-        return buf[self._start]
+        return buf[self.start]
 
     def drop(self):
         """Gives the packet up: its bytes may be overwritten from now on."""
-        self._start = self.body = self.end
+        self.start = self.body = self.end

@@ -8,8 +8,8 @@ class Incoming:
     """The judge of one connection's packets from the broker.
 
     What is awaited: CONNACK first of all, then the acknowledgements in the list `awaited`, each its first byte << 16 |
-    packet id, and a PINGRESP if `pinging`. After take() returned PUBLISH, `topic`, `topic_end`, `payload` are offsets into the view it was
-    given, and `packet_id` that of a QoS 1 message, 0 for QoS 0.
+    packet id, and a PINGRESP if `pinging`. After take() returned PUBLISH, `topic`, `topic_end` and `payload` are
+    offsets into the view it was given, and `packet_id` that of a QoS 1 message, 0 for QoS 0.
     """
 
     def __init__(self):

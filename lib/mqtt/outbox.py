@@ -41,8 +41,8 @@ class Outbox:
         return self._tail + n <= self.size
 
     def begin(self, first, length):
-        """Begins a packet with its first byte and remaining length (section 2.2.3), 0 .. 2^28-1; the `length` bytes that
-        follow are put() at once. False if there is no room now, ValueError if there can never be.
+        """Begins a packet with its first byte and remaining length (section 2.2.3), 0 .. 2^28-1; the `length` bytes
+        that follow are put() at once. False if there is no room now, ValueError if there can never be.
         """
         size = length + (2 if length < 0x80 else 3 if length < 0x4000 else 4 if length < 0x200000 else 5)
         if size > self.size:

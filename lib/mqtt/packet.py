@@ -55,8 +55,8 @@ def connect(outbox, client_id, user, password, keepalive):
 
 
 def publish(outbox, topic, parts, retain, qos, packet_id):
-    """PUBLISH of the bytes-like objects `parts`, one after another; `qos` 0, or 1 with a `packet_id` 1..65535. Allocates
-    nothing if `topic` is bytes.
+    """PUBLISH of the bytes-like objects `parts`, one after another; `qos` 0, or 1 with a `packet_id` 1..65535.
+    Allocates nothing if `topic` is bytes.
     """
     if not 0 <= qos <= 1:
         raise ValueError("mqtt: PUBLISH with QoS %d, can do 0 and 1" % qos)

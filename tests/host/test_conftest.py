@@ -43,3 +43,20 @@ def test_in_ci_any_skip_fails_the_run(pytester, monkeypatch):
 def test_a_tool_that_is_there_is_used(pytester, monkeypatch):
     monkeypatch.setenv("CI", "true")
     run(pytester, SOURCE.replace("no-such-tool", "sh")).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("ci", ["false", "true"])
+def test_what_was_not_given_is_left_out_aloud(pytester, monkeypatch, ci):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    source = SOURCE.replace("needs('no-such-tool', package='no-such')", "given('NO_SUCH', 'a thing')")
+    result = run(pytester, source + "\ndef test_b():\n    pass\n")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["1 tests not run: NO_SUCH does not name a thing"])
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_what_was_given_is_used(pytester, monkeypatch):
+    monkeypatch.setenv("NO_SUCH", "here")
+    source = SOURCE.replace("needs('no-such-tool', package='no-such')", "given('NO_SUCH', 'a thing')")
+    run(pytester, source).assert_outcomes(passed=1)
