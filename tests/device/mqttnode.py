@@ -1,8 +1,10 @@
-"""The client against a real broker; tests/host/test_mqtt_broker.py starts it in a VM: mqttnode.py ROLE PORT, and
-for `pressed` FOLDER SNDBUF: the folder of `ca`, `cert` and `pkey`, and the number of SO_SNDBUF.
+"""A client against a real broker; tests/host/test_mqtt_broker.py starts it in a VM: mqttnode.py ROLE CLIENT PORT,
+CLIENT `own` or `umqtt`, and for `pressed` FOLDER SNDBUF: the folder of `ca`, `cert` and `pkey`, and the number of
+SO_SNDBUF.
 """
 
 import asyncio
+import select
 import socket
 import sys
 import time
@@ -16,10 +18,21 @@ WINDOW = 8
 BUDGET_MS = 10000
 
 
-def _connect(name, port, password="secret", tx_size=4096):
-    client = mqtt.Client(name, tx_size=tx_size, answer_ms=2000)
-    client.connect(socket.getaddrinfo("127.0.0.1", port)[0][-1], user="node", password=password)
+if sys.argv[2] == "umqtt":
+    from mqtt.umqtt_adapter import UmqttClient as Client
+else:
+    from mqtt import Client
+
+
+def _connect(name, port, password="secret", keepalive=60, **options):
+    client = Client(name, answer_ms=2000, **options)
+    address = socket.getaddrinfo("127.0.0.1", port)[0][-1]
+    client.connect(address, user="node", password=password, keepalive=keepalive)
     return client
+
+
+def _subscribed(client):
+    return client.state == mqtt.UP and not client.unanswered()
 
 
 async def _run(client, done):
@@ -53,10 +66,10 @@ async def round_trip(port):
     near.set_callback(come_back)
     far.subscribe(b"v1/t/n/up/+")
     other = asyncio.create_task(_run(far, lambda: len(back) == MESSAGES))
-    while far.state != mqtt.UP or far.unanswered():
+    while not _subscribed(far):
         await asyncio.sleep_ms(5)
     near.subscribe(b"v1/t/n/dn/+")
-    await _run(near, lambda: near.state == mqtt.UP and not near.unanswered())
+    await _run(near, lambda: _subscribed(near))
     start = time.ticks_ms()
     sent = 0
     while len(back) < MESSAGES:
@@ -81,14 +94,14 @@ class Pressed:
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(sys.argv[3] + "/ca")
-        context.load_cert_chain(sys.argv[3] + "/cert", sys.argv[3] + "/pkey")
-        self.client = mqtt.Client(name)
+        context.load_verify_locations(sys.argv[4] + "/ca")
+        context.load_cert_chain(sys.argv[4] + "/cert", sys.argv[4] + "/pkey")
+        self.client = Client(name)
         self.client.set_callback(self._heard)
         self.start = time.ticks_ms()
         address = socket.getaddrinfo("127.0.0.1", port)[0][-1]
         self.client.connect(address, ssl=context, server_hostname="127.0.0.1")
-        self.client.sock.setsockopt(socket.SOL_SOCKET, int(sys.argv[4]), 2048)
+        self.client.sock.setsockopt(socket.SOL_SOCKET, int(sys.argv[5]), 2048)
         self.client.subscribe(source)
         self.to = to
         self.sent = self.heard = self.stalls = 0
@@ -108,7 +121,7 @@ class Pressed:
         self.heard += 1
 
     async def up(self):
-        await _run(self.client, lambda: self.client.state == mqtt.UP and not self.client.unanswered())
+        await _run(self.client, lambda: _subscribed(self.client))
         return time.ticks_diff(time.ticks_ms(), self.start)
 
     async def run(self):
@@ -159,6 +172,67 @@ async def one_write(port):
     client.disconnect()
 
 
+async def sizes(port):
+    """Messages around every step of the remaining length, up to 1,024 bytes of payload, of either QoS, come back whole,
+    in order, each alone and all at once.
+    """
+    topic = b"v1/t/n/up/t"
+    around = 128 - 2 - len(topic)
+    lengths = [0, 1, around - 3, around - 2, around - 1, around, around + 1, 512, 1000, 1023, 1024]
+    heard, sent = [], []
+    buf = bytearray(1024)
+
+    def hear(got, payload):
+        whole = len(payload) == 0 or bytes(payload) == bytes(payload[:1]) * len(payload)
+        heard.append((len(payload), payload[0] if payload else 0, whole and bytes(got) == topic))
+
+    def send(length, qos):
+        for at in range(length):
+            buf[at] = len(sent)
+        sent.append((length, len(sent) if length else 0, True))
+        if not client.publish(topic, memoryview(buf)[:length], qos=qos):
+            raise RuntimeError("no room")
+
+    client = _connect("sizes", port, tx_size=4096)
+    client.set_callback(hear)
+    client.subscribe(b"v1/t/n/up/+", 1)
+    await _run(client, lambda: _subscribed(client))
+    for qos in (0, 1):
+        for length in lengths:
+            send(length, qos)
+            await _run(client, lambda: len(heard) == len(sent) and not client.unanswered())
+    for _ in range(3):
+        send(1024, 0)
+    await _run(client, lambda: len(heard) == len(sent))
+    if heard != sent:
+        raise RuntimeError("sent %s, heard %s" % (sent, heard))
+    print("whole", len(heard))
+    client.disconnect()
+
+
+async def idle(port):
+    """Says nothing for several keepalive times and is still there; then is not looked after and is thrown out."""
+    client = _connect("idle", port, keepalive=1)
+    pings, heard = [], []
+    say = client._say
+
+    def counted(first):
+        pings.append(first)
+        return say(first)
+
+    client._say = counted
+    client.set_callback(lambda topic, payload: heard.append(None))
+    client.subscribe(b"v1/t/n/dn/+")
+    await _run(client, lambda: len(pings) == 2 and not client._incoming.pinging)
+    client.publish(b"v1/t/n/dn/x", b"there")
+    await _run(client, lambda: bool(heard))
+    print("pings", len(pings))
+    poll = select.poll()
+    poll.register(client.sock, select.POLLIN)
+    poll.poll(9000)  # mosquitto looks every few seconds
+    await _fault(client)
+
+
 async def killed(port):
     """Stays connected until the connection fails; the host kills the broker after `up`."""
     client = _connect("victim", port)
@@ -183,7 +257,7 @@ async def _fault(client):
     try:
         await _run(client, lambda: False)
     except mqtt.MqttError as error:
-        print("fault", error.what)
+        print("fault", error.what, client.faults[error.what])
 
 
-asyncio.run(globals()[sys.argv[1]](int(sys.argv[2])))
+asyncio.run(globals()[sys.argv[1]](int(sys.argv[3])))
