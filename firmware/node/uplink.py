@@ -20,11 +20,12 @@ _ROUND_TRIP_MS = 2000  # up to here an answer may correct a clock that was set b
 
 class Uplink:
     """`node` is the waking node (`node.app`). `run` is one contact; a contact that fails leaves everything in the
-    rings.
+    rings. `make_client`: mqtt.Client, or `mqtt.umqtt_adapter.UmqttClient` where the stock umqtt.simple must do.
     """
 
-    def __init__(self, node):
+    def __init__(self, node, make_client=Client):
         self._node = node
+        self._make_client = make_client
         self._settings = node.settings
         self.usb = False  # known once `run` has ended
         self._client = None
@@ -71,7 +72,7 @@ class Uplink:
         # Resolving blocks, as on every MicroPython; nothing else is awake that could starve.
         self._node.watch.feed()
         address = socket.getaddrinfo(host, port)[0][-1]
-        client = self._client = Client(self._identity.node, rx_size=_RX_SIZE, tx_size=_TX_SIZE)
+        client = self._client = self._make_client(self._identity.node, rx_size=_RX_SIZE, tx_size=_TX_SIZE)
         client.set_callback(self._received)
         store = self._node.store
         self._session = Session(store.alerts, store.frames, fresh_from, store.unreadable)

@@ -70,6 +70,7 @@ async def main():
     address = socket.getaddrinfo("127.0.0.1", int(sys.argv[2]))[0][-1]
     ticker = Ticker()
     other = asyncio.create_task(ticker.run())
+    await asyncio.sleep_ms(20)
     gc.collect()
     before = gc.mem_alloc()
     said = {}
