@@ -51,6 +51,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """Take over what a worker of pytest-xdist left out: each collects every test, and runs its share."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[NOT_GIVEN] = {(variable, what): count for variable, what, count in output.get("not_given", [])}
+    missing = node.config.stash.setdefault(MISSING, {})
+    for package, count in output.get("missing", {}).items():
+        missing[package] = missing.get(package, 0) + count
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name what is missing, where nobody can overlook it."""
     for (variable, what), count in config.stash.get(NOT_GIVEN, {}).items():
@@ -62,7 +72,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI, let a run that skipped anything fail."""
+    """In CI, let a run that skipped anything fail; a worker hands over what was left out."""
+    stash = session.config.stash
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        not_given = [[*mark, count] for mark, count in stash.get(NOT_GIVEN, {}).items()]
+        output |= {"not_given": not_given, "missing": stash.get(MISSING, {})}
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if CI and reporter and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -14,11 +14,11 @@ def no_other_plugins(monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
-def run(pytester: pytest.Pytester, source: str) -> pytest.RunResult:
+def run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunResult:
     """Run `source` under a copy of the project's conftest."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(source)
-    return pytester.runpytest_inprocess()
+    return pytester.runpytest_inprocess(*arguments)
 
 
 def test_at_a_desk_the_test_is_skipped_and_the_package_named(pytester, monkeypatch):
@@ -54,6 +54,16 @@ def test_what_was_not_given_is_left_out_aloud(pytester, monkeypatch, ci):
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.fnmatch_lines(["1 tests not run: NO_SUCH does not name a thing"])
     assert result.ret == pytest.ExitCode.OK
+
+
+def test_workers_hand_over_what_was_left_out(pytester, monkeypatch):
+    pytester.makeini(f"[pytest]\npythonpath = {Path(__file__).parent.parent}")  # a worker is a process of its own
+    monkeypatch.setenv("CI", "false")
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    source = SOURCE + "\n@pytest.mark.given('NO_SUCH', 'a thing')\ndef test_b():\n    pass\n"
+    result = run(pytester, source, "-p", "xdist", "-n", "2")
+    lines = ["1 tests not run: NO_SUCH does not name a thing", "1 tests not run for want of no-such*"]
+    result.stdout.fnmatch_lines(lines)
 
 
 def test_what_was_given_is_used(pytester, monkeypatch):
