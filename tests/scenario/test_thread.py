@@ -2,8 +2,8 @@
 
 import re
 import shutil
-import sqlite3
 import signal
+import sqlite3
 import sys
 import time
 from collections import Counter
