@@ -90,7 +90,7 @@ class Node:
             self.bootlog.begin(self.board.clock.seconds())
         else:
             self.board.clock.resume(self.retained.seconds, self.retained.quality)
-        self.store.mount(cold)
+        self.store.mount(cold, self.retained.hints)
         self._recall(cold)
         _, pin = self.settings.get("service", _NO_SERVICE)
         if cold or pin is not None and self.board.held(pin):
@@ -185,6 +185,7 @@ class Node:
         retained.seconds = self.board.clock.seconds()
         retained.sleep_s = seconds
         retained.quality = self.keeper.wall()[1]
+        self.store.hints(retained.hints)
         retained.save()
         self.board.power.sleep(seconds * 1000)
 

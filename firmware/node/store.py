@@ -1,7 +1,7 @@
-"""The three rings and the policy when one is full: drop the oldest, declared first.
+"""The three rings and the policy when one is full.
 
-journal: rows not yet in a frame. frames: ring 2 (F). alerts: ring 1 (A), all events. Only an ack releases frames
-and alerts.
+journal: rows not yet in a frame. frames: ring 2 (F). Both give up the oldest, declared first. alerts: ring 1 (A), all
+events; it gives up what matters least (`node.eviction`). Only an ack releases frames and alerts.
 """
 
 import os
@@ -14,6 +14,7 @@ from .journal import Journal, Row
 _FULL, _UNREADABLE = 1, 2  # reasons of a gap
 _EVENT_MAX = 64
 _RECENT = 64  # events among which the gap of a loss that was cut short is looked for
+_IDLE_ROOM = 256  # bytes left in a sector when the next is erased: a page, or a few rows
 
 
 class Store:
@@ -31,23 +32,38 @@ class Store:
         self._keeper = keeper
         self._bootlog = bootlog
         self._event = bytearray(_EVENT_MAX)
+        self._clean = False
+        self._hints = None
 
-    def mount(self, cold):
+    def mount(self, cold, hints=None):
         """The journal always, the others when they are first needed or `cold`. A ring that is not there is formatted:
-        the sectors are blank on a new board; what else stood there is said by `formatted` in the birth."""
-        self._mount(self.journal)
+        the sectors are blank on a new board; what else stood there is said by `formatted` in the birth. `hints`: the
+        journal's, the alerts' and the frames', 3 bytes each; they hold only where it is not `cold`.
+        """
+        self._clean = not cold
+        self._hints = None if cold else hints
+        self._mount(self.journal, 0)
         if cold:
             self.mount_rest()
 
+    def hints(self, into):
+        """Put the rings' hints into 9 bytes; what was not mounted in this waking stays as it was."""
+        for at, ring in ((0, self.journal), (3, self.alerts), (6, self.frames)):
+            if ring.stream:
+                into[at : at + 3] = ring.hint()
+
     def mount_rest(self):
         """Alerts and frames: most wakes need neither."""
-        for ring in (self.alerts, self.frames):
-            if not ring.stream:
-                self._mount(ring)
+        if not self.alerts.stream:
+            self._mount(self.alerts, 3)
+        if not self.frames.stream:
+            self._mount(self.frames, 6)
 
-    def _mount(self, ring):
+    def _mount(self, ring, at):
         try:
-            ring.mount()
+            ring.mount(self._hints and self._hints[at : at + 3], self._clean)
+            if ring.damaged:
+                print("store: torn or damaged at the end of a ring: %d" % ring.damaged)
         except flashring.NoRing as found:
             # Not the log: its module would lie where the first contact wants 31 KB in one piece.
             print("store: %s; formatting" % found)
@@ -56,8 +72,7 @@ class Store:
 
     def waiting_rows(self):
         """Rows that are in no frame yet."""
-        oldest, released, following = self.journal.range()
-        return following - max(oldest, released + 1)
+        return self.journal.waiting()
 
     def append_row(self, *fields):
         """Durable on return; fields as `Journal.pack` takes them."""
@@ -70,9 +85,15 @@ class Store:
     def _append(self, number, ring, data):
         while True:
             try:
-                return ring.append(data)
+                seq = ring.append(data)
+                break
             except flashring.RingFull as full:
                 self._give_up(number, ring, full.seq)
+            except flashring.RingBusy:
+                ring.idle()
+        if ring.room() <= _IDLE_ROOM:
+            ring.idle()
+        return seq
 
     def committed(self):
         """A number that grows with every record that the cloud has committed."""
@@ -125,8 +146,18 @@ class Store:
             try:
                 return self.alerts.append(data)
             except flashring.RingFull as full:
-                # There is no room to declare it first; the birth does, by its oldest record, and the ring counts it.
-                self.alerts.drop(full.seq)
+                from .eviction import evict
+
+                data = bytes(data)
+                evict(self.alerts, full.seq, self._gap_of_events)
+            except flashring.RingBusy:
+                self.alerts.idle()
+
+    def _gap_of_events(self, first, last):
+        """The event that declares events given up or copied forward."""
+        from . import wire
+
+        return memoryview(self._event)[: wire.pack_gap(self._event, *self._stamp(), 1, first, last, _FULL, 0)]
 
     def _give_up(self, number, ring, last):
         """Declares the loss of everything up to `last`, then drops it."""

@@ -1,6 +1,9 @@
-"""A log of records in flash that survives a power cut at any moment. SPEC.md: the bytes; DESIGN.md: why."""
+"""A log of records in flash that survives a power cut at any moment. README.md: how to use it; SPEC.md: the bytes;
+DESIGN.md: why.
+"""
 
-from flashring.ring import NoRing, Ring, RingError, RingFull
+from flashring.error import NoRing, RingBusy, RingError, RingFull
+from flashring.ring import Ring
 from flashring.window import Window
 
-__all__ = ("NoRing", "Ring", "RingError", "RingFull", "Window")
+__all__ = ("NoRing", "Ring", "RingBusy", "RingError", "RingFull", "Window")

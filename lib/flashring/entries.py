@@ -1,79 +1,53 @@
 """The entries of one sector: records, and moves of the release cursor.
 
-`view` is the sector's memoryview; `seed` the CRC of its lap, so that an entry of an older lap never fits; an entry
-starts and ends on a multiple of `unit` bytes.
+`view` is the sector's memoryview. An entry stands right behind the one before it; where there is FFh, at the next
+multiple of `unit`, the least that the flash programs. Behind a place that a cut may have touched the next entry stands
+at a multiple of 256 and is a move of the cursor.
 """
 
-from struct import pack_into, unpack_from
+from flashring import checks
 
-from crc import crc24
-
-MAX_PAYLOAD = 1024  # bytes
-FRAME = 10  # bytes around a payload: length u16, kind u8, seq u32, CRC u24
-RECORD, RELEASE, DROP, REWIND = 1, 2, 3, 4
-
-
-def put(view, start, kind, seq, payload, seed):
-    """Write an entry at `start`, where all is FFh."""
-    end = start + 7 + len(payload)
-    pack_into("<HBI", view, start, len(payload), kind, seq)
-    view[start + 7 : end] = payload
-    crc = crc24(view[start:end], seed)
-    view[end] = crc & 0xFF
-    view[end + 1] = crc >> 8 & 0xFF
-    view[end + 2] = crc >> 16
+SHORT_MAX = 61  # bytes of payload that fit a short record
+PAGE = 256
+RECORD, RUN, BATCH, CURSOR, DROP = 0xF8, 0xF9, 0xFA, 0xFB, 0xFC
+BLANK = 0xFF
+CURSOR_SIZE, DROP_SIZE = 9, 13
 
 
-def find(view, position, seq, seed, unit):
-    """(payload, end) of record `seq` at or after `position`: a slice of `view`, where the next entry starts.
-
-    None if it is not there or damaged.
-    """
-    while position + FRAME <= len(view):
-        length = view[position] | view[position + 1] << 8
-        end = position + (length + FRAME + unit - 1) // unit * unit
-        if end > len(view):
-            break
-        if view[position + 2] == RECORD and unpack_from("<I", view, position + 3)[0] == seq:
-            if _intact(view, position, seed):
-                return view[position + 7 : position + 7 + length], end
-            break
-        position = end
-    return None
+def record_size(length):
+    """Bytes of a record with a payload of `length`."""
+    return length + (3 if length <= SHORT_MAX else 7)
 
 
-def walk(view, position, first, released, dropped, seed, unit):
-    """(end, next, released, dropped) after the entries from `position` on; `first`: the first record's seq.
-
-    A cut tears the last program only, and no entry follows a torn one. So of all records only the last can be torn:
-    its CRC alone is checked, and that of every move of the cursor, which nothing else would guard.
-    """
-    seq = first
-    last = -1  # where the entry before `position` starts, if it is a record
-    while position + FRAME <= len(view):
-        length = view[position] | view[position + 1] << 8
-        end = position + (length + FRAME + unit - 1) // unit * unit
-        kind = view[position + 2]
-        if length > MAX_PAYLOAD or end > len(view):
-            break
-        if kind == RECORD:
-            if view[position + 3] != seq & 0xFF:
-                break
-            seq += 1
-            last = position
-        elif RELEASE <= kind <= REWIND and _intact(view, position, seed):
-            released = unpack_from("<I", view, position + 3)[0]
-            if kind == DROP:
-                dropped = unpack_from("<I", view, position + 7)[0]
-            last = -1
-        else:
-            break
-        position = end
-    if last >= 0 and not _intact(view, last, seed):
-        position, seq = last, seq - 1
-    return position, seq, released, dropped
+def extent(view, at):
+    """Where the entry at `at` would end and how many records it would hold, by its first bytes; end 0: it is none."""
+    head = view[at]
+    records = 1
+    if head < RECORD:
+        end = at + 3 + (head >> 2)
+    elif head == BLANK or at + CURSOR_SIZE > len(view) or head > DROP:
+        return 0, 0
+    elif head == CURSOR:
+        end, records = at + CURSOR_SIZE, 0
+    elif head == DROP:
+        end, records = at + DROP_SIZE, 0
+    else:
+        end = at + 7 + (view[at + 1] | view[at + 2] << 8)
+        if head != RECORD:
+            end, records = end + 1, view[at + 3]
+    return (end, records) if end <= len(view) else (0, 0)
 
 
-def _intact(view, start, seed):
-    end = start + 7 + (view[start] | view[start + 1] << 8)
-    return crc24(view[start:end], seed) == view[end] | view[end + 1] << 8 | view[end + 2] << 16
+def valid(view, at, end, seq, seed):
+    """Whether the entry `at`..`end`-1 fits its check; `seq`: of the record that it holds first or would hold."""
+    start = checks.entry_seed(seed, at, seq)
+    if view[at] < RECORD:
+        told = (view[at] & 3) << 16 | view[end - 1] << 8 | view[end - 2]
+        return checks.short_fits(view[at + 1 : end - 2], start, seq, told)
+    return checks.long_fits(view, at, end, start)
+
+
+def valid_at(view, at, seq, seed):
+    """Whether an entry stands at `at` that fits its check."""
+    end, _ = extent(view, at)
+    return end > 0 and valid(view, at, end, seq, seed)

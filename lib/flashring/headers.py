@@ -1,40 +1,32 @@
 """The sector headers of a ring, written once as a sector is opened: they say where the log begins and ends."""
 
-from struct import pack_into, unpack_from
-
 from crc import crc24
 
-SIZE = 28  # bytes, CRC included
-LAP, STREAM, FIRST, RELEASED, DROPPED = 4, 8, 12, 16, 20  # where the u32 fields stand
-_MAGIC = b"FNR"
-_FORMAT = 0
+from flashring import checks
+from flashring.commit import FORMAT, HEADER, MAGIC
 
-
-def build(view, lap, stream, first, released, dropped):
-    """Write a header into the first 28 bytes of `view`."""
-    view[0:3] = _MAGIC
-    view[3] = _FORMAT
-    pack_into("<IIIII", view, LAP, lap, stream, first, released, dropped)
-    view[24] = 0
-    crc = crc24(view[0:25])
-    view[25] = crc & 0xFF
-    view[26] = crc >> 8 & 0xFF
-    view[27] = crc >> 16
+_ERASED = b"\xff" * 28
+_SIZE = 28  # bytes read: a header of format 0 is two bytes longer
+LAP, STREAM, FIRST, RELEASED, DROPPED = 2, 6, 10, 14, 18  # where the u32 fields stand; in format 0 two bytes later
 
 
 class Headers:
     """Looks things up in the headers of `count` sectors from `first_sector` on: a flash read of 28 bytes each.
 
-    `index` counts the ring's sectors from 0; a lap stands in index lap mod count.
+    `index` counts the ring's sectors from 0; a lap stands in index lap mod count. `plain`: the header read last is of
+    format 0. `mended`: headers in which a flipped bit was put right.
     """
 
     def __init__(self, flash, first_sector, count):
         self._flash = flash
         self._base = first_sector
         self.count = count
-        self._buffer = bytearray(SIZE)
-        self._body = memoryview(self._buffer)[: SIZE - 3]
-        self._erased = b"\xff" * SIZE
+        self.plain = False
+        self.mended = 0
+        self._buffer = bytearray(_SIZE)
+        view = memoryview(self._buffer)
+        self._body = view[: HEADER - 4]
+        self._summed = view[: HEADER - 1]
 
     def sector(self, lap):
         """The flash's number of the sector that `lap` stands in."""
@@ -42,36 +34,70 @@ class Headers:
 
     def read(self, index):
         """Read the header of sector `index`. Returns its lap, -1 if it does not fit."""
+        self._flash.read_into((self._base + index) * self._flash.sector_size, self._buffer)
+        return self._lap(index)
+
+    def look(self, view, index):
+        """As `read`, of a sector that was read into `view`; there a flipped bit is put right, too."""
+        self._buffer[:] = view[:_SIZE]
+        lap = self._lap(index)
+        if lap >= 0:
+            view[:_SIZE] = self._buffer
+        return lap
+
+    def _lap(self, index):
         header = self._buffer
-        self._flash.read_into((self._base + index) * self._flash.sector_size, header)
-        if header[0] != _MAGIC[0] or header[1] != _MAGIC[1] or header[2] != _MAGIC[2] or header[3] != _FORMAT:
-            return -1
-        if header[25] | header[26] << 8 | header[27] << 16 != crc24(self._body):
+        self.plain = header[0] == 0x46 and header[1] == 0x4E and header[2] == 0x52 and header[3] == 0
+        if self.plain:
+            if header[25] | header[26] << 8 | header[27] << 16 != crc24(memoryview(header)[:25]):
+                return -1
+        elif not self._fits():
             return -1
         lap = self.field(LAP)
         return lap if lap % self.count == index else -1
 
+    def _fits(self):
+        header = self._buffer
+        known = header[0] == MAGIC and header[1] == FORMAT and sum(self._summed) & 0xFF == header[HEADER - 1]
+        if known and crc24(self._body) == checks.told_crc(header, HEADER):
+            return True
+        if header[0] == 0 or self.looks_erased():
+            return False
+        from flashring.repair import mend  # of no use in most of a node's life
+
+        if not mend(memoryview(header)[:HEADER], checks.HEADER_START):
+            return False
+        self.mended += 1
+        return header[0] == MAGIC and header[1] == FORMAT
+
     def field(self, at):
         """A u32 field of the header read last; it must have fitted."""
-        return unpack_from("<I", self._buffer, at)[0]
+        header = self._buffer
+        if self.plain:
+            at += 2
+        return header[at] | header[at + 1] << 8 | header[at + 2] << 16 | header[at + 3] << 24
 
     def looks_erased(self):
         """Whether all of the header read last is FFh; it says nothing of the sector's rest."""
-        return self._buffer == self._erased
+        return self._buffer == _ERASED
+
+    def start(self):
+        """The bytes read last."""
+        return self._buffer
 
     def holds(self, lap, stream):
         """Whether `lap` of `stream` stands in its sector. Reads its header."""
         return lap >= 0 and self.read(lap % self.count) == lap and self.field(STREAM) == stream
 
-    def is_newest(self, lap):
-        """Whether the sector after that of `lap` is older or looks erased, and the one behind it is no newer.
+    def is_newest(self, lap, hinted):
+        """Whether the sector after that of `lap` is no newer, and the one behind it neither.
 
-        Two headers are read, lest a single sector wiped from outside bring back an older end of the log.
+        Two headers are read, lest a single sector wiped from outside bring back an older end of the log; where the end
+        was `hinted` at, the first tells enough.
         """
-        after = self.read((lap + 1) % self.count)
-        if after > lap or after < 0 and not self.looks_erased():
+        if self.read((lap + 1) % self.count) > lap:
             return False
-        return self.read((lap + 2) % self.count) < lap
+        return hinted or self.read((lap + 2) % self.count) < lap
 
     def newest(self):
         """The highest lap of all sectors, -1 if there is none, by halving.
@@ -81,18 +107,23 @@ class Headers:
         """
         start = self.read(0)
         low, high = 0, self.count
+        above = start  # what stands at `high`: behind the last sector comes the first
         if start < 0:  # then sector 0 is the one after the newest, or there is no ring
-            low, start = high - 1, self.read(1) - 1
-            if self.read(low) != start + low:
+            low = high - 1
+            start = self.read(low) - low
+            if start + low < 0:
                 return self.newest_of_all()
         while high - low > 1:
             middle = (low + high) // 2
-            if self.read(middle) == start + middle:
+            found = self.read(middle)
+            if found == start + middle:
                 low = middle
             else:
-                high = middle
-        if self.is_newest(start + low):
-            return start + low
+                high, above = middle, found
+        lap = start + low
+        # What is above must be older or the one torn; and the one behind it may be no newer.
+        if above < lap and self.read((lap + 2) % self.count) < lap:
+            return lap
         return self.newest_of_all()
 
     def newest_of_all(self):
@@ -125,20 +156,3 @@ class Headers:
             else:
                 low = middle
         return low
-
-    def describe(self):
-        """What stands in the sectors, for an error's text."""
-        erased = other = 0
-        for index in range(self.count):
-            self.read(index)
-            if self.looks_erased():
-                erased += 1
-            elif self._buffer[:3] == _MAGIC and self._buffer[3] != _FORMAT:
-                other += 1
-        return "sectors %d..%d: %d look erased, %d of another format, %d without a valid header" % (
-            self._base,
-            self._base + self.count - 1,
-            erased,
-            other,
-            self.count - erased - other,
-        )

@@ -1,27 +1,11 @@
 """The ring: append, read, release and drop of numbered records. SPEC.md beside this file gives every byte."""
 
-from struct import pack_into, unpack_from
-
-from crc import crc24
-
-from flashring import entries, headers
+from flashring import checks, headers
+from flashring.entries import CURSOR_SIZE, DROP_SIZE, record_size
+from flashring.error import NoRing, RingBusy, RingError, RingFull
+from flashring.head import Head
+from flashring.reader import Reader
 from flashring.window import Window
-
-
-class RingError(Exception):
-    """What the ring refuses; the text says what and where."""
-
-
-class NoRing(RingError):
-    """`mount` found no ring in its sectors; the text says what stands there."""
-
-
-class RingFull(RingError):
-    """No room before unreleased records. `seq`: once it is released or dropped, the call succeeds."""
-
-    def __init__(self, seq):
-        super().__init__("ring full: records up to %d must be released or dropped first" % seq)
-        self.seq = seq
 
 
 class Ring:
@@ -29,34 +13,30 @@ class Ring:
 
     The flash port is described at `Window`; rings on one flash may share a window. Nothing is read or written before
     `format` or `mount`. What a method writes is durable when it returns. An OSError of the port passes through; what
-    was being written is then in the ring or not, and the next write opens another sector.
+    was being written is then in the ring or not, and the next write goes elsewhere. `measure(view, start)`: the length
+    of the record that starts there, for records that tell their own; a batch then keeps no lengths.
 
-    Attributes: `stream` (u32; 0: not mounted), `dropped` (records given up unreleased since `format`).
+    Attributes: `stream` (u32; 0: not mounted), `damaged` (records that `read` found damaged since the mount, and places
+    in the newest sector that a cut tore or damage spoilt).
     """
 
-    def __init__(self, flash, first_sector, sector_count, window=None):
+    def __init__(self, flash, first_sector, sector_count, window=None, measure=None):
         if sector_count < 3:
             raise ValueError("a ring needs 3 sectors, not %d" % sector_count)
         self._window = window or Window(flash)
         self._headers = headers.Headers(flash, first_sector, sector_count)
         self._count = sector_count
-        self._size = self._window.size
-        self._unit = self._window.unit
-        self._start = self._room(headers.SIZE)  # of the first entry in a sector
-        self._lap4 = bytearray(4)
-        self._set_head(0, 0, 1, 0, 0)
+        self._head = Head(self._window)
+        self._measure = measure
+        self._reader = None
+        self.stream = 0
+        self.damaged = 0
+        self._forget()
 
-    def _set_head(self, lap, stream, first, released, dropped):
-        self.stream = stream
-        self.dropped = dropped
-        self._lap = lap  # of the head, the sector being written
-        self._seed = self._seed_of(lap)
-        self._first = first  # seq of the first record that stands or will stand in the head
-        self._next = first
-        self._released = released
-        self._position = self._start  # of the next entry in the head; sector size: the head is closed
+    def _forget(self):
+        """What was looked up holds for one head only."""
         self._edge = 0  # the oldest seq readable without the sector after the head; 0: not looked up yet
-        self._reader = (0, 0, 0)  # seq after the one read last, and the lap and position to look for it
+        self._next_edge = 0  # the same once that sector is the head; 0: it is not erased yet
 
     # The life of a ring
 
@@ -65,83 +45,172 @@ class Ring:
 
         The new ring opens one sector above the highest lap found: a cut leaves the old ring or the new one.
         """
-        if not 0 < stream <= 0xFFFFFFFF:
-            raise ValueError("stream %d is not in 1..2^32-1" % stream)
-        lap = self._headers.newest_of_all()
-        if self._headers.holds(lap, stream):
-            raise ValueError("stream %d is the old ring's: a new one needs another" % stream)
-        self._open(lap + 1, stream, 1, 0, 0)
+        from flashring import setup  # once in a node's life
 
-    def mount(self, hint=None):
+        self._reader = None
+        lap = setup.clear(self._headers, self._window, stream)
+        self._forget()
+        self.stream = stream
+        self._head.lap, self._head.next = lap, 1
+        if not self._open(0, 0):
+            self.stream = 0
+            raise RingError("sector %d does not hold what is written" % self._headers.sector(lap + 1))
+
+    def mount(self, hint=None, clean=False):
         """Find the ring. Raises NoRing if there is none; never formats.
 
-        `hint`: what `hint()` once gave, which saves the search. None, or one that no longer fits, costs only time.
+        `clean`: the caller knows that no write was cut since the last one returned, as after a deep sleep. Without it,
+        what a cut may have left half done is settled: the last entries are programmed once more, a torn sector is
+        marked. `hint`: what `hint()` once gave, which saves the search. None, or one that no longer fits, costs only
+        time.
         """
         self.stream = 0
-        if hint is None or not self._mount_hinted(hint[0], hint[1] | hint[2] << 8):
-            lap = self._headers.newest()
-            if lap < 0:
-                raise NoRing("no ring in " + self._headers.describe())
-            self._walk_head(lap)
+        found, window, head = self._headers, self._window, self._head
+        lap = -1
+        if hint is not None and hint[0] < self._count:
+            lap = found.read(hint[0])
+            if lap >= 0 and not found.is_newest(lap, clean):
+                lap = -1
+        if lap < 0:
+            lap = found.newest()
+        for _ in range(self._count):
+            view = window.load(found.sector(lap)) if lap >= 0 else None
+            if view is None or found.look(view, lap % self._count) == lap:
+                break
+            # It was read otherwise before: a cut has left it between 0 and 1.
+            window.spoil(found.sector(lap))
+            lap = found.newest_of_all()
+        if lap < 0:
+            from flashring import setup
+
+            raise NoRing("no ring in " + setup.describe(found))
+        stream = found.field(headers.STREAM)
+        head.load(view, lap, found, clean)
+        if not clean:
+            window.rewrite(found.sector(lap), head.settle, head.end)
+            if head.torn:
+                window.void(found.sector(lap), head.end)
+            # Erased or not, who knows: only one that was never touched since it was written is left as it is.
+            if found.read((lap + 1) % self._count) < 0:
+                window.spoil(found.sector(lap + 1))
+        self.damaged = self._head.damaged
+        self._forget()
+        self._reader = None
+        self.stream = stream
 
     def hint(self):
         """3 bytes for a later `mount`: sector u8, offset u16. It need not be kept, nor still be right."""
-        offset = min(self._position, 0xFFFF)
-        return bytes((self._lap % self._count & 0xFF, offset & 0xFF, offset >> 8))
+        offset = min(self._head.position, 0xFFFF)
+        return bytes((self._head.lap % self._count & 0xFF, offset & 0xFF, offset >> 8))
+
+    def room(self):
+        """Bytes left before `idle` must have erased the next sector."""
+        self._check_mounted()
+        return self._head.size - self._head.position
 
     def idle(self):
-        """Do what an append would else wait for: erase the sector after the head, if nothing in it is needed."""
+        """Erase the sector after the head, if nothing in it is needed. True if it is ready for records.
+
+        `append` never erases: without this it raises RingBusy where the head is full.
+        """
         self._check_mounted()
-        if self._after_head_is_free():
-            self._headers.read((self._lap + 1) % self._count)
-            # A look at the header's place is enough here: `_open` looks at the whole sector.
-            if not self._headers.looks_erased():
-                self._window.erase(self._headers.sector(self._lap + 1))
+        head = self._head
+        if head.unsaved:
+            self._move(head.released, head.dropped, False)
+        if not self._next_edge and self._after_head_is_free():
+            # Blank means erased: a mount after a cut spoils what only looks so.
+            if self._headers.read((head.lap + 1) % self._count) >= 0 or not self._headers.looks_erased():
+                self._window.erase(self._headers.sector(head.lap + 1))
+            self._next_edge = self._edge_after_next()
+        return self._next_edge > 0
 
     # Writing
 
-    def append(self, payload, sync=True):
-        """Write a record; it is durable on return whatever `sync` says. Returns its seq. Raises RingFull.
+    def append(self, payload, reserve=False):
+        """Write a record. Returns its seq. Raises RingFull, or RingBusy where `idle` is due; then nothing is changed.
 
-        `payload`: bytes-like, at most 1024 bytes and at most what a sector holds, else ValueError.
+        `payload`: bytes-like, at most what the window was made for, else ValueError. `reserve`: use the room that is
+        kept for moves of the cursor: for copies of records that are to be dropped right after.
         """
         self._check_mounted()
-        room = self._room(entries.FRAME + len(payload))
-        if len(payload) > entries.MAX_PAYLOAD or self._start + room > self._size:
+        if len(payload) > self._window.largest:
             raise ValueError("payload of %d bytes is too long for a record" % len(payload))
-        # A record is taken only while the sector after its own is free: release and drop must find room.
-        if self._position + room > self._size:
-            edge = self._headers.first_since(self._lap + 3 - self._count, self._lap, self.stream)
-            if self._released + 1 < edge:
-                raise RingFull(edge - 1)
-            self._open(self._lap + 1, self.stream, self._next, self._released, self.dropped)
-            self._edge = edge
-        elif self._next == self._first and not self._after_head_is_free():
-            raise RingFull(self._edge - 1)
-        seq = self._next
-        self._write(entries.RECORD, seq, payload, room)
-        self._next = seq + 1
+        return self._write(record_size(len(payload)), payload, None, reserve)
+
+    def append_batch(self, payloads):
+        """Write a list of records, 1 to 255, all or none. Returns the seq of the first. Raises as `append` does; each
+        is at most 255 bytes long unless the ring has a `measure`.
+        """
+        self._check_mounted()
+        from flashring import batch
+
+        size = batch.size(payloads, self._measure is None, self._window.largest)
+        return self._write(size, None, payloads, False)
+
+    def _write(self, size, payload, payloads, reserve):
+        head, commit = self._head, self._window.commit
+        if head.next == head.first and not reserve and not self._after_head_is_free():
+            raise RingFull((self._edge if head.fits(size, 0) else self._edge_after_next()) - 1)
+        while self._fits(size, 0):
+            head.begin(commit)
+            self._put(payload, payloads)
+            if head.write(self._headers.sector(head.lap)):
+                return self._count_up(payloads)
+        if not self._next_edge:
+            if self._after_head_is_free():
+                raise self._busy()
+            raise RingFull(self._edge_after_next() - 1)
+        if not reserve and head.released + 1 < self._next_edge:
+            raise RingFull(self._next_edge - 1)
+        if not self._open(head.released, head.dropped, payload, payloads):
+            raise self._busy()
+        return self._count_up(payloads)
+
+    def _busy(self):
+        return RingBusy("sector %d must be erased first: call idle()" % self._headers.sector(self._head.lap + 1))
+
+    def _fits(self, size, cursor):
+        """Whether there is room for `size` bytes in the head. What does not free the next sector leaves room for a move
+        that does; `cursor`: the release cursor that these bytes tell.
+        """
+        head = self._head
+        if head.fits(size, head.spare):
+            return True
+        return head.fits(size, 0) and (self._after_head_is_free() or cursor + 1 >= self._edge)
+
+    def _put(self, payload, payloads):
+        if payloads is None:
+            self._window.commit.record(payload, self._head.next)
+        else:
+            from flashring import batch
+
+            batch.put(self._window.commit, payloads, self._head.next, self._measure is None)
+
+    def _count_up(self, payloads):
+        seq = self._head.next
+        self._head.next = seq + (1 if payloads is None else len(payloads))
         return seq
 
-    def sync(self):
-        """Make what was appended with sync=False durable. It is: this format gains nothing by waiting."""
-        self._check_mounted()
-
-    def release(self, seq):
+    def release(self, seq, sync=True):
         """The records up to `seq` need not be kept: the cloud has committed them. ValueError if it is not written.
 
-        RingFull: the ring is full and its last sector used up, by a cut or by drops and rewinds. Nothing is changed;
-        only a release or drop that reaches the exception's `seq` is taken.
+        `sync=False`: durable with the next write, or `idle`; until then a cut may take it back. RingFull: the ring is
+        full and its last sector used up, by cuts or by drops and rewinds. Nothing is changed; only a release or drop
+        that reaches the exception's `seq` is taken.
         """
         self._check_written(seq)
-        if seq > self._released:
-            self._move(entries.RELEASE, seq, self.dropped)
+        if seq > self._head.released:
+            if sync:
+                self._move(seq, self._head.dropped, False)
+            else:
+                self._head.released, self._head.unsaved = seq, True
 
     def drop(self, seq):
         """Give up the records up to `seq`; those not released count as dropped. Raises as `release` does."""
         self._check_written(seq)
-        if seq > self._released:
-            self._move(entries.DROP, seq, self.dropped + seq - self._released)
+        released = self._head.released
+        if seq > released:
+            self._move(seq, self._head.dropped + seq - released, True)
 
     def rewind(self, seq):
         """Make the records from `seq` on unreleased again. ValueError if `seq` is not readable; RingFull."""
@@ -149,17 +218,47 @@ class Ring:
         if not oldest <= seq < end:
             raise ValueError("rewind to %d: readable are %d..%d" % (seq, oldest, end - 1))
         if seq <= released:
-            self._move(entries.REWIND, seq - 1, self.dropped)
+            self._move(seq - 1, self._head.dropped, False)
+
+    def _move(self, cursor, dropped, is_drop):
+        """Move the release cursor: by an entry or, without room for it, by the header of the next sector."""
+        head, commit = self._head, self._window.commit
+        while self._fits(DROP_SIZE if is_drop else CURSOR_SIZE, cursor):
+            head.begin(commit)
+            if is_drop:
+                commit.drop(cursor, dropped, head.next)
+            else:
+                commit.cursor(cursor, head.next)
+            if head.write(self._headers.sector(head.lap)):
+                head.released, head.dropped = cursor, dropped
+                return
+        if not self._after_head_is_free() and cursor + 1 < self._edge:
+            raise RingFull(self._edge - 1)
+        # If only this call frees it, a cut in here may leave what it gives up gone with no word of it.
+        if not self._next_edge:
+            self._window.erase(self._headers.sector(head.lap + 1))
+        if not self._open(cursor, dropped):
+            raise RingError("sector %d does not hold what is written" % self._headers.sector(head.lap + 1))
 
     # Reading
+
+    @property
+    def dropped(self):
+        """Records given up unreleased since `format`."""
+        return self._head.dropped
+
+    def waiting(self):
+        """How many records are not released. Reads nothing."""
+        self._check_mounted()
+        return self._head.next - 1 - self._head.released
 
     def range(self):
         """(oldest readable seq, released: every seq <= it is, next seq to be given). Empty: oldest == next."""
         self._check_mounted()
         oldest = 0
-        if not self._after_head_is_free() and self._headers.holds(self._lap + 1 - self._count, self.stream):
+        if not self._after_head_is_free() and self._headers.holds(self._head.lap + 1 - self._count, self.stream):
             oldest = self._headers.field(headers.FIRST)
-        return oldest or self._edge, self._released, self._next
+        return oldest or self._edge, self._head.released, self._head.next
 
     def read(self, seq):
         """The payload of record `seq`, bytes. KeyError if it is overwritten, not written yet or damaged.
@@ -169,77 +268,47 @@ class Ring:
         oldest, _, end = self.range()
         if not oldest <= seq < end:
             raise KeyError("record %d: readable are %d..%d" % (seq, oldest, end - 1))
-        payload = None
-        if self._reader[0] == seq:
-            payload = self._find(seq, self._reader[1], self._reader[2])
+        if self._reader is None:
+            self._reader = Reader(self._window, self._headers, self._measure)
+        payload = self._reader.read(seq, self._head.lap, self.stream)
         if payload is None:
-            lap = self._headers.lap_of(seq, self._lap, self.stream)
-            payload = self._find(seq, lap, self._start)
-            if payload is None:
-                raise KeyError("record %d: damaged in sector %d" % (seq, self._headers.sector(lap)))
+            self.damaged += 1
+            raise KeyError("record %d: damaged in sector %d" % (seq, self._reader.sector))
         return payload
 
-    def _find(self, seq, lap, position):
-        """The payload of record `seq` if it stands in `lap` at or after `position`, else None."""
-        view = self._window.load(self._headers.sector(lap))
-        found = entries.find(view, position, seq, self._seed_of(lap), self._unit)
-        if found is None:
-            return None
-        self._reader = (seq + 1, lap, found[1])
-        return bytes(found[0])
+    # Sectors
 
-    # Sectors and entries
-
-    def _room(self, length):
-        return (length + self._unit - 1) // self._unit * self._unit
-
-    def _seed_of(self, lap):
-        pack_into("<I", self._lap4, 0, lap)
-        return crc24(self._lap4)
-
-    def _write(self, kind, seq, payload, room):
-        """Write an entry of `room` bytes, padding included, at the head's position."""
-        start = self._position
-        view = self._window.load(self._headers.sector(self._lap))
-        entries.put(view, start, kind, seq, payload, self._seed)
-        self._position = self._size  # nothing more goes here, should the port raise
-        self._window.program(start, start + room)
-        self._position = start + room
-
-    def _move(self, kind, cursor, dropped):
-        """Move the release cursor: by an entry or, without room for it, by the header of the next sector."""
-        payload = b""
-        if kind == entries.DROP:
-            payload = bytearray(4)
-            pack_into("<I", payload, 0, dropped)
-        room = self._room(entries.FRAME + len(payload))
-        if self._position + room <= self._size:
-            self._write(kind, cursor, payload, room)
-            self._released, self.dropped = cursor, dropped
-        elif self._after_head_is_free() or cursor + 1 >= self._edge:
-            # If only this call frees it, a cut in here may leave what it gives up gone with no word of it.
-            self._open(self._lap + 1, self.stream, self._next, cursor, dropped)
-        else:
-            raise RingFull(self._edge - 1)
-
-    def _open(self, lap, stream, first, released, dropped):
-        """Make the sector of `lap`, in which nothing is needed, the head."""
-        sector = self._headers.sector(lap)
-        view = self._window.load(sector)
-        if not self._window.is_blank(0):
-            self._window.erase(sector)
-        headers.build(view, lap, stream, first, released, dropped)
-        self._window.program(0, self._start)
-        self._set_head(lap, stream, first, released, dropped)
+    def _open(self, released, dropped, payload=None, payloads=None):
+        """Make the next sector, which is erased, the head, with a first entry if there is one. False: it did not hold.
+        """
+        head, commit = self._head, self._window.commit
+        lap, edge = head.lap + 1, self._next_edge
+        seed = checks.lap_seed(lap)
+        commit.begin(0, seed)
+        commit.header(lap, self.stream, head.next, released, dropped)
+        if payload is not None or payloads is not None:
+            self._put(payload, payloads)
+        head.position = head.size  # the new header may get there even if the port raises
+        self._forget()
+        if not self._window.write(self._headers.sector(lap), 0):
+            return False
+        head.take(lap, seed, head.next, released, dropped)
+        head.position = len(commit.data)
+        self._edge = edge
+        return True
 
     def _after_head_is_free(self):
         """Whether nothing in the sector after the head is unreleased: it is then no part of the log."""
+        head, found = self._head, self._headers
         if not self._edge:
-            count, lap = self._count, self._lap
-            self._edge = self._headers.first_since(lap + 2 - count, lap, self.stream)
-            if self._released + 1 < self._edge and not self._headers.holds(lap + 1 - count, self.stream):
-                self._released = self._edge - 1  # given up by a `_move` that was cut
-        return self._released + 1 >= self._edge
+            self._edge = found.first_since(head.lap + 2 - self._count, head.lap, self.stream)
+            if head.released + 1 < self._edge and not found.holds(head.lap + 1 - self._count, self.stream):
+                head.released = self._edge - 1  # given up by a `_move` that was cut
+        return head.released + 1 >= self._edge
+
+    def _edge_after_next(self):
+        """The oldest seq readable once the next sector is the head, without the sector after that."""
+        return self._headers.first_since(self._head.lap + 3 - self._count, self._head.lap, self.stream)
 
     def _check_mounted(self):
         if not self.stream:
@@ -247,31 +316,5 @@ class Ring:
 
     def _check_written(self, seq):
         self._check_mounted()
-        if seq >= self._next:
-            raise ValueError("record %d is not written yet; next is %d" % (seq, self._next))
-
-    # Mounting
-
-    def _mount_hinted(self, index, offset):
-        """Mount with `index` as the head, if it is the head and its entries reach `offset`."""
-        if index >= self._count:
-            return False
-        lap = self._headers.read(index)
-        if lap < 0:
-            return False
-        self._walk_head(lap)
-        if self._position >= offset and self._headers.is_newest(lap):
-            return True
-        self.stream = 0
-        return False
-
-    def _walk_head(self, lap):
-        """Take the sector of `lap`, whose header fits, as the head and go on where its entries end."""
-        view = self._window.load(self._headers.sector(lap))
-        _, stream, first, released, dropped = unpack_from("<IIIII", view, headers.LAP)
-        self._set_head(lap, stream, first, released, dropped)
-        self._position, self._next, self._released, self.dropped = entries.walk(
-            view, self._start, first, released, dropped, self._seed, self._unit
-        )
-        if not self._window.is_blank(self._position):
-            self._position = self._size
+        if seq >= self._head.next:
+            raise ValueError("record %d is not written yet; next is %d" % (seq, self._head.next))

@@ -1,54 +1,124 @@
-"""One sector of NOR flash seen through RAM."""
+"""One sector of NOR flash seen through RAM, and the bytes on their way into it."""
+
+from flashring.commit import HEADER, Commit
+from flashring.entries import CURSOR_SIZE
+
+_EMPTY = b""
+_VOID = 4  # bytes of zeros that make no entry
+_BACK = 128  # bytes read back at once; what fits is compared without allocating
 
 
 class Window:
-    """A write-through copy of one sector: read at once, walked and written in place.
+    """A copy of one sector for reading, and a buffer for what is written.
 
-    `flash` is a port with `sector_size`, `page_size`, `granularity` (bytes), `read_into(addr, mv)`,
-    `program(addr, mv)` and `erase(sector)`; `addr` counts bytes from the start of the flash. `program` turns bits
-    from 1 to 0 only and is durable when it returns.
+    `flash` is a port with `sector_size`, `page_size`, `granularity` (bytes), `read_into(addr, buf)`,
+    `program(addr, buf)` and `erase(sector)`; `addr` counts bytes from the start of the flash. `program` turns bits from
+    1 to 0 only and is durable when it returns; more than a page is programmed from the first byte on.
 
-    Rings on one flash may share a window: it holds `sector_size` bytes of RAM, and a change of sector costs a read.
+    `largest`: the longest payload that will be written, bytes. Rings on one flash may share a window. It holds
+    twice that, and a sector while `load` was called and `free` was not.
     """
 
-    def __init__(self, flash):
+    def __init__(self, flash, largest=1024):
         self.flash = flash
         self.size = flash.sector_size
         self.unit = max(flash.page_size, flash.granularity)  # bytes; a program starts and ends on a multiple
-        self._view = memoryview(bytearray(self.size))
-        self._blank = memoryview(b"\xff" * min(256, self.size))
+        room = HEADER + CURSOR_SIZE + 8 + largest
+        room = (room + self.unit - 1) // self.unit * self.unit
+        if room > self.size:
+            raise ValueError("a sector of %d bytes has no room for a payload of %d" % (self.size, largest))
+        self.largest = largest
+        self.commit = Commit(room)
+        self._back = bytearray(min(room, max(_BACK, self.unit)))
+        self._view = None
         self._sector = -1  # the sector in `_view`; -1: none
 
     def load(self, sector):
-        """The memoryview of `sector`; valid until the next `load` or `erase` of another sector."""
+        """The memoryview of `sector`; valid until the next `load`, `erase` or `free`. Whoever mends it changes no
+        flash.
+        """
         if sector != self._sector:
+            if self._view is None:
+                self._view = memoryview(bytearray(self.size))
             self._sector = -1
             self.flash.read_into(sector * self.size, self._view)
             self._sector = sector
         return self._view
 
-    def program(self, start, end):
-        """Write bytes start..end-1 of the loaded view, multiples of `unit`, to the flash; they were FFh there."""
-        sector = self._sector
-        self._sector = -1  # if the port raises, what the flash holds is unknown
+    def free(self):
+        """Give back the memory of the sector loaded."""
+        self._view = None
+        self._sector = -1
+
+    def write(self, sector, at):
+        """Program what `commit` holds at byte `at` of `sector`, in whole units, and read it back. False: it is not
+        there.
+        """
+        data = self.commit.data
+        self.commit.pad(self.unit)
+        loaded, self._sector = self._sector, -1  # if the port raises, what the flash holds is unknown
+        address = sector * self.size + at
+        self.flash.program(address, data)
+        if loaded == sector:
+            self._view[at : at + len(data)] = data
+        held = self._reads_back(address, data)
+        if held or loaded != sector:
+            self._sector = loaded
+        return held
+
+    def _reads_back(self, address, data):
+        back = self._back
+        size = max(_BACK, self.unit)
+        if len(data) <= size:
+            back[:] = _EMPTY
+            back.extend(data)
+            self.flash.read_into(address, back)
+            return back == data
+        return self._reads_back_in_parts(address, data, size)
+
+    def _reads_back_in_parts(self, address, data, size):
+        parts = range(0, len(data), size)
+        return all(self._reads_back(address + start, data[start : start + size]) for start in parts)
+
+    def rewrite(self, sector, start, end):
+        """Program bytes `start`..`end`-1 of the loaded `sector` once more as they were read: cells that a cut left
+        between 0 and 1 become what they were taken for.
+        """
+        start -= start % self.unit
+        end += -end % self.unit
         self.flash.program(sector * self.size + start, self._view[start:end])
-        self._sector = sector
+
+    def void(self, sector, at):
+        """Program zeros over the first bytes at `at`: no entry begins so, whatever the bits behind them read another
+        time.
+        """
+        start = at - at % self.unit
+        end = min(at + _VOID, self.size)
+        data = bytearray(self._view[start : end + -end % self.unit])
+        for place in range(at, end):
+            data[place - start] = 0
+        self.flash.program(sector * self.size + start, data)
+        self._sector = -1
+
+    def spoil(self, sector):
+        """Program zeros over the first unit of `sector`: until it is erased, nobody takes it for a header or for
+        erased.
+        """
+        if sector == self._sector:
+            self._sector = -1
+        self.flash.program(sector * self.size, bytes(self.unit))
 
     def erase(self, sector):
-        """Erase `sector` and load it, without reading it."""
-        self._sector = -1
+        """Erase `sector`."""
+        if sector == self._sector:
+            self._sector = -1
         self.flash.erase(sector)
-        step = len(self._blank)
-        for start in range(0, self.size, step):
-            self._view[start : start + step] = self._blank
-        self._sector = sector
 
-    def is_blank(self, start):
-        """Whether the loaded view is all FFh from byte `start` on."""
-        step = len(self._blank)
-        while start < self.size:
-            end = min(start + step, self.size)
-            if self._view[start:end] != self._blank[: end - start]:
-                return False
-            start = end
-        return True
+    def tail(self, start):
+        """The first page boundary from `start` on behind which the loaded sector is all FFh."""
+        view = self._view
+        page = self.size - 256
+        blank = b"\xff" * 256
+        while page >= start and view[page : page + 256] == blank:
+            page -= 256
+        return page + 256

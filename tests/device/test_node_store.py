@@ -193,7 +193,7 @@ def test_a_damaged_newest_frame_keeps_the_node_going():
     made = _store(flash)
     _row(made, 1)
     Framer(made, CHANNELS).run()
-    made.frames._open(made.frames._lap + 1, made.frames.stream, 2, 0, 0)
+    made.frames.release(1)  # so that what is damaged is not torn
     _damage(flash, PLACES["frames"], made.frames.read(1))
     made = _store(flash)
     _row(made, 2)
@@ -263,14 +263,70 @@ def test_full_frames_give_up_the_oldest_declared():
     assert made.frames.range()[1] == last
 
 
-def test_full_alerts_give_up_the_oldest():
+def _kinds(made, kind):
+    return [event for event in made.events() if event[0] == kind]
+
+
+def test_full_alerts_keep_alarms_and_give_up_lesser_events_declared():
     made = _store(CutFlash(10))
-    for number in range(600):
+    for number in range(1, 3000):
+        made.sensor(0, number % 2)
+        if number % 30 == 0:
+            made.alarm(1, 1, 0, number, 5)
+    seen = [struct.unpack_from("<i", event, 17)[0] for event in _kinds(made, wire.ALARM)]
+    assert set(seen) == set(range(30, 3000, 30)), "an alarm was evicted while lesser events were there"
+    _, released, _ = made.alerts.range()
+    assert released == made.alerts.dropped > 2000
+    told = set()
+    for ring, lo, hi, reason, readings in _gaps(made):
+        assert (ring, reason, readings) == (1, 1, 0)
+        told.update(range(lo, hi + 1))
+    assert told == set(range(1, released + 1)), "every number that was given up is declared"
+
+
+def test_full_of_alarms_gives_up_the_oldest_declared():
+    made = _store(CutFlash(10))
+    for number in range(900):
         made.alarm(1, number % 2, 0, number, 5)
-    oldest, released, following = made.alerts.range()
-    assert following == 601 and released == made.alerts.dropped > 0
-    assert [struct.unpack_from("<i", event, 17)[0] for event in made.events(3)] == [597, 598, 599]
-    assert len(list(made.events())) == following - oldest
+    values = [struct.unpack_from("<i", event, 17)[0] for event in _kinds(made, wire.ALARM)]
+    assert values == list(range(values[0], 900)) and 0 < values[0] < 900
+    assert made.alerts.range()[1] == made.alerts.dropped > 0
+    assert _gaps(made)
+
+
+def test_a_cut_while_alarms_are_copied_forward_loses_none():
+    prepared = CutFlash(10)
+    made = _store(prepared)
+    number = 0
+    while not made.alerts.dropped:
+        number += 1
+        picture = bytes(prepared.cells)
+        if number % 25 == 0:
+            made.alarm(1, 1, 0, number, 5)
+        else:
+            made.sensor(0, number % 2)
+    operations, cut = 0, True
+    while cut:
+        operations += 1
+        flash = CutFlash(10)
+        flash.cells[:] = picture
+        life = _store(flash)
+        flash.left, flash.part = operations, operations % 3 * 4
+        try:
+            life.sensor(0, 1)
+        except Cut:
+            pass
+        cut, flash.left = flash.left == 0, None
+        after = _store(flash)
+        for _ in range(40):
+            after.sensor(0, 1)
+        seen = {struct.unpack_from("<i", event, 17)[0] for event in _kinds(after, wire.ALARM)}
+        assert seen == set(range(25, number, 25)), operations
+        told = set()
+        for gap in _gaps(after):
+            told.update(range(gap[1], gap[2] + 1))
+        assert told == set(range(1, after.alerts.range()[1] + 1)), operations
+    assert operations >= 6
 
 
 def test_a_cut_between_gap_and_drop_declares_it_once():

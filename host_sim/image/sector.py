@@ -1,0 +1,278 @@
+"""One sector of a flash ring (`lib/flashring/SPEC.md`), of format 0 or 1: its header and its entries."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from host_sim.image.crc import crc24
+
+_PAGE = 256
+_PLAIN_HEADER = struct.Struct("<3sBIIIIIB")
+_PLAIN_SIZE = 28
+_PLAIN_ENTRY = struct.Struct("<HBI")
+_PLAIN_LONGEST = 1024
+_HEADER = struct.Struct("<BBIIIII")
+_RECORD, _RUN, _BATCH, _CURSOR, _DROP = range(0xF8, 0xFD)
+_BLANK = 0xFF
+
+
+@dataclass
+class Content:
+    """What the entries of a sector say: `records` (seq, payload); `next`, `released`, `dropped` after the last of them.
+    `damaged`: seqs of records that stand there and do not fit their check. `torn`: places where a cut left something.
+    `used`: where the valid entries end."""
+
+    next: int
+    released: int
+    dropped: int
+    used: int
+    records: list[tuple[int, bytes]] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
+    torn: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Sector:
+    """A sector whose header fits. `mended`: one bit of the header is flipped."""
+
+    version: int
+    lap: int
+    stream: int
+    first: int
+    released: int
+    dropped: int
+    data: bytes
+    unit: int
+    mended: bool = False
+
+    def read(self) -> Content:
+        """Walks through the entries."""
+        content = Content(self.first, self.released, self.dropped, 0)
+        if self.version == 0:
+            _read_plain(self, content)
+        else:
+            _read_entries(self, content)
+        return content
+
+
+def read_header(data: bytes, index: int, count: int, unit: int) -> Sector | None:
+    """The sector at `index` of a ring of `count`, None if its header does not fit. `unit`: bytes, the least that is
+    programmed."""
+    sector = _plain_header(data, unit) if data[:4] == b"FNR\0" else _header(data, unit)
+    return sector if sector is not None and sector.lap % count == index else None
+
+
+def _plain_header(data: bytes, unit: int) -> Sector | None:
+    if crc24(data[:25]) != int.from_bytes(data[25:28], "little"):
+        return None
+    _, _, lap, stream, first, released, dropped, _ = _PLAIN_HEADER.unpack_from(data)
+    return Sector(0, lap, stream, first, released, dropped, data, unit)
+
+
+def _header(data: bytes, unit: int) -> Sector | None:
+    header = data[:26]
+    mended = False
+    if not _fits(header, crc24(b"")):
+        candidates = (_flipped(header, bit) for bit in range(8 * len(header)))
+        header = next((each for each in candidates if _fits(each, crc24(b""))), b"\0\0")
+        mended = True
+    if header[:2] != b"\x52\x01":
+        return None
+    _, _, lap, stream, first, released, dropped = _HEADER.unpack_from(header)
+    return Sector(1, lap, stream, first, released, dropped, data, unit, mended)
+
+
+def _flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def _fits(data: bytes, start: int) -> bool:
+    """Whether `data` ends in the check of 4 bytes."""
+    return sum(data[:-1]) & 0xFF == data[-1] and crc24(data[:-4], start).to_bytes(3, "little") == data[-4:-1]
+
+
+def _extent(data: bytes, at: int) -> tuple[int, int]:
+    """(end, number of records) by the first bytes of the entry at `at`; (0, 0): it cannot be one."""
+    kind = data[at]
+    if kind < _RECORD:
+        end, records = at + 3 + (kind >> 2), 1
+    elif kind == _CURSOR:
+        end, records = at + 9, 0
+    elif kind == _DROP:
+        end, records = at + 13, 0
+    elif kind in (_RECORD, _RUN, _BATCH) and at + 4 <= len(data):
+        length = int.from_bytes(data[at + 1 : at + 3], "little")
+        end, records = (at + 7 + length, 1) if kind == _RECORD else (at + 8 + length, data[at + 3])
+    else:
+        return 0, 0
+    return (end, records) if end <= len(data) else (0, 0)
+
+
+class _Entries:
+    """The entries of one sector of format 1."""
+
+    def __init__(self, sector: Sector) -> None:
+        self.data = sector.data
+        self._unit = sector.unit
+        self._seed = crc24(sector.lap.to_bytes(4, "little"))
+
+    def end_of(self, at: int, seq: int) -> int:
+        """Where the entry at `at` ends if it fits as the one with number `seq`, else 0."""
+        end, _ = _extent(self.data, at)
+        if not end:
+            return 0
+        entry = self.data[at:end]
+        start = self._seed ^ (seq & 0xFF) << 16 ^ at
+        if entry[0] >= _RECORD:
+            return end if _fits(entry, start) else 0
+        payload = entry[1:-2]
+        low = crc24(payload, start) & 15
+        total = sum(payload) + 4 * len(payload) + low + (seq & 0xFF)
+        told = (entry[0] & 3) << 16 | int.from_bytes(entry[-2:], "little")
+        return end if told == low << 14 | 0x3FFF - total else 0
+
+    def place(self, at: int) -> int:
+        """Where the entry behind `at` stands: there, or behind the padding; the sector's length if it is full."""
+        if at < len(self.data) and self.data[at] == _BLANK:
+            at = -(-at // self._unit) * self._unit
+        return min(at, len(self.data))
+
+    def blank(self, at: int) -> bool:
+        """Whether nothing stands at `at`."""
+        return at >= len(self.data) or self.data[at] == _BLANK
+
+    def behind_gap(self, at: int, seq: int) -> int:
+        """The cursor that begins anew after `at`, or 0."""
+        for page in range(at // _PAGE * _PAGE + _PAGE, len(self.data) - 8, _PAGE):
+            entry = self.data[page : page + 9]
+            if entry[0] == _BLANK:
+                continue
+            start = self._seed ^ (seq & 0xFF) << 16 ^ page
+            flipped = (each for each in [entry, *(_flipped(entry, bit) for bit in range(72))] if each[0] == _CURSOR)
+            good = next((each for each in flipped if _fits(each, start)), None)
+            if good is not None:
+                self.data = self.data[:page] + good + self.data[page + 9 :]
+                return page
+        return 0
+
+    def repaired(self, at: int, seq: int) -> int:
+        """As `end_of`, after one bit of the entry's first 4 bytes was flipped back so that it and its follower fit."""
+        whole = self.data
+        for bit in range(min(32, 8 * (len(whole) - at))):
+            self.data = whole[:at] + _flipped(whole[at : at + 4], bit) + whole[at + 4 :]
+            if self.data[at] < _RECORD and bit >= 8:
+                continue
+            end = self.end_of(at, seq)
+            if end:
+                after = self.place(end)
+                if not self.blank(after) and self.end_of(after, seq + _extent(self.data, at)[1]):
+                    return end
+        self.data = whole
+        return 0
+
+    def after_damage(self, at: int, seq: int) -> tuple[int, int]:
+        """(place, its seq) of the entry that follows damaged ones, by their lengths; (0, 0) if there is none."""
+        while True:
+            end, records = _extent(self.data, at)
+            if not end:
+                return 0, 0
+            seq += records
+            at = self.place(end)
+            if self.blank(at):
+                return 0, 0
+            if self.end_of(at, seq):
+                return at, seq
+
+
+def _read_entries(sector: Sector, content: Content) -> None:
+    entries = _Entries(sector)
+    content.used = at = 26
+    while True:
+        at = entries.place(at)
+        if entries.blank(at):
+            at = entries.behind_gap(at, content.next)
+            if not at:
+                return
+            content.torn.append(content.used)
+        end = entries.end_of(at, content.next)
+        if not end:
+            place, seq = entries.after_damage(at, content.next)
+            if place:
+                content.damaged += range(content.next, seq)
+                content.next, at = seq, place
+                continue
+            end = entries.repaired(at, content.next)
+        if not end:
+            content.torn.append(at)
+            count = _extent(entries.data, at)[1]
+            place = entries.behind_gap(at, content.next)
+            if not place and count:
+                place = entries.behind_gap(at, content.next + count)
+                if place:
+                    content.damaged += range(content.next, content.next + count)
+                    content.next += count
+            if not place:
+                return
+            at = place
+            continue
+        _take(entries.data[at:end], content)
+        content.used = at = end
+
+
+def _take(entry: bytes, content: Content) -> None:
+    kind = entry[0]
+    if kind < _RECORD:
+        payloads = [entry[1:-2]]
+    elif kind == _CURSOR:
+        content.released = int.from_bytes(entry[1:5], "little")
+        return
+    elif kind == _DROP:
+        content.released, content.dropped = struct.unpack_from("<II", entry, 1)
+        return
+    elif kind == _RECORD:
+        payloads = [entry[3:-4]]
+    elif kind == _BATCH:
+        payloads = []
+        at = 4
+        while at < len(entry) - 4:
+            payloads.append(entry[at + 1 : at + 1 + entry[at]])
+            at += 1 + entry[at]
+    else:
+        # Only whoever wrote them can tell them apart: they stand as one under the first number.
+        content.records.append((content.next, entry[4:-4]))
+        content.next += entry[3]
+        return
+    for payload in payloads:
+        content.records.append((content.next, payload))
+        content.next += 1
+
+
+def _read_plain(sector: Sector, content: Content) -> None:
+    data = sector.data
+    seed = crc24(sector.lap.to_bytes(4, "little"))
+    at = -(-_PLAIN_SIZE // sector.unit) * sector.unit
+    content.used = at
+    while at + _PLAIN_ENTRY.size + 3 <= len(data):
+        length, kind, seq = _PLAIN_ENTRY.unpack_from(data, at)
+        end = at + _PLAIN_ENTRY.size + length
+        if length > _PLAIN_LONGEST or end + 3 > len(data):
+            return
+        if crc24(data[at:end], seed) != int.from_bytes(data[end : end + 3], "little"):
+            return
+        payload = data[at + _PLAIN_ENTRY.size : end]
+        if kind == 1:
+            if seq != content.next:
+                content.faults.append(f"lap {sector.lap} holds record {seq}, expected {content.next}")
+            content.records.append((seq, payload))
+            content.next = seq + 1
+        elif kind in (2, 4):
+            content.released = seq
+        elif kind == 3 and length == 4:
+            content.released, content.dropped = seq, int.from_bytes(payload, "little")
+        else:
+            content.faults.append(f"lap {sector.lap}: an entry of type {kind:02x}h and {length} bytes")
+        content.used = at = -(-(end + 3) // sector.unit) * sector.unit

@@ -1,0 +1,42 @@
+"""Several records under one check."""
+
+from struct import pack
+
+from flashring.entries import BATCH, RUN
+
+_FRAME = 8  # bytes around the records
+_LONGEST = 255  # bytes of a record whose length is kept
+
+
+def size(payloads, with_lengths, largest):
+    """Bytes of the batch of `payloads`; ValueError where they are none."""
+    length = sum([len(payload) for payload in payloads]) + (len(payloads) if with_lengths else 0)
+    if not 1 <= len(payloads) <= 255 or length > largest:
+        raise ValueError("%d records of %d bytes are no batch" % (len(payloads), length))
+    if with_lengths and max([len(payload) for payload in payloads]) > _LONGEST:
+        raise ValueError("a record of more than %d bytes in a batch" % _LONGEST)
+    return _FRAME + length
+
+
+def put(commit, payloads, seq, with_lengths):
+    """Write the batch into `commit`; `with_lengths`: a byte before each record says how long it is."""
+    pieces = []
+    for payload in payloads:
+        if with_lengths:
+            pieces.append(bytes((len(payload),)))
+        pieces.append(payload)
+    length = sum([len(piece) for piece in pieces])
+    commit.entry([pack("<BHB", BATCH if with_lengths else RUN, length, len(payloads))] + pieces, seq)
+
+
+def part(view, begin, end, kind, index, measure):
+    """Where record `index` stands among the records of a batch at `begin`..`end`-1."""
+    if kind == BATCH:
+        for _ in range(index):
+            begin += 1 + view[begin]
+        return begin + 1, begin + 1 + view[begin]
+    if measure is None:
+        return begin, end  # records that tell their lengths, to one who was not told how
+    for _ in range(index):
+        begin += measure(view, begin)
+    return begin, begin + measure(view, begin)

@@ -1,0 +1,100 @@
+"""The sector being written: what stands where in it, and what its entries have said last."""
+
+from flashring import checks
+from flashring.commit import HEADER
+from flashring.entries import BLANK, CURSOR_SIZE, DROP_SIZE, PAGE
+from flashring.headers import DROPPED, FIRST, RELEASED
+from flashring.walk import Walk
+
+
+class Head:
+    """Fields, all integers: `lap`, `seed` (of its checks), `position` (of the next entry; `size`: closed), `gap` (the
+    next entry must begin anew behind a place that a cut may have touched), `first` (seq of the first record of this
+    sector), `next` (seq), `released`, `dropped`; `unsaved`: `released` is not in flash yet.
+    """
+
+    def __init__(self, window):
+        self._window = window
+        self.size = window.size
+        self.unit = window.unit
+        # A move that frees the next sector must find room, behind a gap too.
+        self.spare = self.round(CURSOR_SIZE + DROP_SIZE)
+        self.damaged = 0
+        self.torn = False  # something stands behind the last entry that is none, at `end`
+        self.settle = self.end = 0
+        self.take(0, 0, 1, 0, 0)
+        self.position = self.size
+
+    def round(self, length):
+        """`length` in whole units."""
+        return (length + self.unit - 1) // self.unit * self.unit
+
+    def take(self, lap, seed, first, released, dropped):
+        """A sector that was just opened."""
+        self.lap = lap
+        self.seed = seed
+        self.first = self.next = first
+        self.released = released
+        self.dropped = dropped
+        self.position = self.round(HEADER)
+        self.gap = self.unsaved = False
+
+    def load(self, view, lap, found, clean):
+        """The sector `view` as it was found, with the header that was read last in `found`. `clean`: no cut has come
+        since the last write. Sets `settle`, from where to `end` what is valid must be programmed once more after a cut.
+        """
+        first, released, dropped = found.field(FIRST), found.field(RELEASED), found.field(DROPPED)
+        self.take(lap, checks.lap_seed(lap), first, released, dropped)
+        if found.plain:
+            from flashring.plain import PlainWalk
+
+            walk, at = PlainWalk(self.unit), self.round(28)
+        else:
+            walk, at = Walk(self.unit), HEADER
+        walk.look(view, self.seed, at, first, released, dropped)
+        self.next, self.released, self.dropped = walk.next, walk.released, walk.dropped
+        self.settle, self.end = walk.settle, walk.aligned(view, walk.at)
+        self.torn = not self._blank(view, walk.at)
+        self.damaged = walk.damaged + self.torn
+        if found.plain:
+            self.position = self.size
+        elif clean and not self.torn:
+            self.position = self.round(walk.at)
+        else:
+            self.skip(max(walk.at, self._window.tail(walk.at) - 1))
+
+    def _blank(self, view, at):
+        while at < self.size:
+            if view[at] != BLANK:
+                return False
+            at += 1
+        return True
+
+    def skip(self, at):
+        """A cut may have touched what is at `at` and the page behind it: go on in the page after."""
+        self.position = min((at // PAGE + 2) * PAGE, self.size)
+        self.gap = True
+
+    def fits(self, size, spare):
+        """Whether entries of `size` bytes have room, the cursor that must go before them too, and `spare` bytes behind.
+        """
+        if self.gap or self.unsaved:
+            size += CURSOR_SIZE
+        return self.position + self.round(size) + spare <= self.size
+
+    def begin(self, commit):
+        """Start a commit at `position`, with the cursor where one must go first."""
+        commit.begin(self.position, self.seed)
+        if self.gap or self.unsaved:
+            commit.cursor(self.released, self.next)
+
+    def write(self, sector):
+        """Program what the window's commit holds at `position`. False: it did not hold, and `position` is beyond it."""
+        at = self.position
+        data = self._window.commit.data
+        self.skip(at + len(data) - 1)  # nothing more goes there, should the port raise
+        if not self._window.write(sector, at):
+            return False
+        self.position = at + len(data)
+        self.gap = self.unsaved = False
+        return True

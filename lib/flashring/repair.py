@@ -1,0 +1,75 @@
+"""What becomes of an entry or a header that does not fit its check: damage is told from a tear, and mended where one
+bit was flipped. Nothing here writes to the flash.
+"""
+
+from crc import crc24
+
+from flashring.checks import entry_seed, told_crc
+from flashring.entries import BLANK, RECORD, extent, valid, valid_at
+
+_POLYNOMIAL = 0x864CFB
+
+
+def mend(buf, start):
+    """Put right the one flipped bit in `buf`, whose last 4 bytes are its 32-bit check. False if it is not just one;
+    then nothing is changed.
+
+    A flipped bit changes the CRC by what the CRC of that bit alone would be, which differs from bit to bit.
+    """
+    end = len(buf)
+    found = crc24(buf[: end - 4], start) ^ told_crc(buf, end)
+    if not found:
+        place, flip = end - 1, (sum(buf[: end - 1]) ^ buf[end - 1]) & 0xFF
+    elif not found & found - 1:
+        place, flip = end - 4, found
+        while flip > 0x80:
+            place, flip = place + 1, flip >> 8
+    else:
+        effect = _POLYNOMIAL
+        bit = 0
+        while effect != found and bit < 8 * (end - 4):
+            effect = effect << 1 & 0xFFFFFF ^ (_POLYNOMIAL if effect & 0x800000 else 0)
+            bit += 1
+        place, flip = end - 5 - bit // 8, 1 << bit % 8
+    if place < 0 or flip & flip - 1:
+        return False
+    buf[place] ^= flip
+    if sum(buf[: end - 1]) & 0xFF == buf[end - 1]:
+        return True
+    buf[place] ^= flip
+    return False
+
+
+def recover(walk, view, at, seq, seed):
+    """How a `Walk` goes on at an entry that does not fit: (place, seq there, its end if it was put right, else 0).
+
+    Damage is told from a tear by what follows: an entry whose check knows how many records come before it. Place -1:
+    nothing does. No entry is put right otherwise, or a torn one might be made to fit.
+    """
+    place, there = at, seq
+    end, records = extent(view, at)
+    behind = records
+    first_end = 0 if records else end  # of a move of the cursor
+    while end:
+        there += records
+        place = walk.aligned(view, end)
+        if place >= len(view) or view[place] == BLANK:
+            break
+        if valid_at(view, place, there, seed):
+            if first_end and mend(view[at:first_end], entry_seed(seed, at, seq)):
+                return at, seq, first_end
+            return place, there, 0
+        end, records = extent(view, place)
+    for bit in range(min(32, 8 * (len(view) - at))):
+        view[at + bit // 8] ^= 1 << bit % 8
+        end, records = extent(view, at)
+        if end and (bit < 8 or view[at] >= RECORD) and valid(view, at, end, seq, seed):
+            place = walk.aligned(view, end)
+            if place < len(view) and valid_at(view, place, seq + records, seed):
+                return at, seq + records, end
+        view[at + bit // 8] ^= 1 << bit % 8
+    for there in (seq, seq + behind):
+        place = walk.beyond(view, at, there, seed)
+        if place >= 0:
+            break
+    return place, there, 0

@@ -1,0 +1,115 @@
+"""The way through one sector of entries, from its header to where the next entry goes."""
+
+from struct import unpack_from
+
+from flashring import checks
+from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, extent, valid
+
+
+class Walk:
+    """Steps through one sector: `look` to its end, `find` to one record.
+
+    After `look`: `at` (where what is valid ends), `next` (seq), `released`, `dropped`, `damaged` (records that stand
+    there and cannot be read), `torn` (something stands at `at` that is no entry), `settle` (where the last two entries
+    start, 0 if there are fewer).
+    """
+
+    def __init__(self, unit):
+        self._unit = unit
+        self._found = None
+
+    def look(self, view, seed, at, first, released, dropped):
+        """Walk from byte `at`, where record `first` is the next.
+
+        At first only moves of the cursor and the last entry are checked: a check covers its record's number, so that
+        one that fits says that the steps to it went right. If it does not, all are checked.
+        """
+        if not self._walk(view, seed, at, first, released, dropped, -1, False):
+            self._walk(view, seed, at, first, released, dropped, -1, True)
+
+    def find(self, view, seed, at, following, seq):
+        """(begin and end of payload, kind, index, end of entry) of record `seq` from `at` on, where `following` is the
+        next; None if it is not there or damaged. `index`: of the record in its batch.
+        """
+        self._found = None
+        if not self._walk(view, seed, at, following, 0, 0, seq, False):
+            self._walk(view, seed, at, following, 0, 0, seq, True)
+        return self._found
+
+    def _walk(self, view, seed, at, seq, released, dropped, target, checked):
+        """False if something is wrong and `checked` is not set."""
+        self.damaged = 0
+        self.torn = False
+        self.settle = before = 0
+        last, last_seq = -1, seq
+        while True:
+            place = self._place(view, at, seq, seed)
+            if place < 0:
+                break
+            end, records = extent(view, place)
+            if (checked or not records) and (not end or not valid(view, place, end, seq, seed)):
+                if not checked:
+                    return False
+                from flashring.repair import recover  # of no use in most of a node's life
+
+                place, there, end = recover(self, view, place, seq, seed)
+                if not end:
+                    if place < 0:
+                        self.torn = True
+                        break
+                    self.damaged += there - seq
+                    at, seq = place, there
+                    continue
+                records = there - seq
+            if seq <= target < seq + records:
+                if not checked and not valid(view, place, end, seq, seed):
+                    return False
+                self._found = self._payload(view, place, end, target - seq)
+                return True
+            if not records:
+                released = unpack_from("<I", view, place + 1)[0]
+                if view[place] == DROP:
+                    dropped = unpack_from("<I", view, place + 5)[0]
+            before, last, last_seq = max(last, 0), place, seq
+            seq += records
+            at = end
+        if not checked and (target >= 0 or last >= 0 and not valid(view, last, at, last_seq, seed)):
+            return False
+        self.at, self.next, self.released, self.dropped, self.settle = at, seq, released, dropped, before
+        return True
+
+    def _payload(self, view, at, end, index):
+        head = view[at]
+        if head < RECORD:
+            return at + 1, end - 2, RECORD, 0, end
+        return at + (3 if head == RECORD else 4), end - 4, head, index, end
+
+    def _place(self, view, at, seq, seed):
+        """Where the next entry starts if what is before `at` is all right; -1: there is none."""
+        at = self.aligned(view, at)
+        if at < len(view) and view[at] == BLANK:
+            return self.beyond(view, at, seq, seed)
+        return at if at < len(view) else -1
+
+    def aligned(self, view, at):
+        """`at`, or behind the padding that starts there."""
+        if at < len(view) and view[at] == BLANK:
+            return (at + self._unit - 1) // self._unit * self._unit
+        return at
+
+    def beyond(self, view, at, seq, seed):
+        """The entry that begins anew behind a place that a cut may have touched, or -1."""
+        for place in range(at // PAGE * PAGE + PAGE, len(view) - CURSOR_SIZE, PAGE):
+            if view[place] == BLANK:
+                continue
+            entry = view[place : place + CURSOR_SIZE]
+            start = checks.entry_seed(seed, place, seq)
+            if view[place] == CURSOR and checks.long_fits(entry, 0, CURSOR_SIZE, start) or _mended(entry, start):
+                return place
+        return -1
+
+
+def _mended(entry, start):
+    from flashring.repair import mend
+
+    return mend(entry, start) and entry[0] == CURSOR

@@ -1,0 +1,106 @@
+"""A sample of the ring's torture, every planted bug caught by it; `make torture` runs the whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flashring import checks, entries, ring
+from flashring.head import Head
+from flashring.headers import Headers
+from flashring.window import Window
+
+sys.path.insert(0, str(Path(__file__).parent))
+import torncells
+import torture
+
+
+def sample(unit: int, share: float, parts: int, part: int = 0) -> torture.Score:
+    """Every `parts`-th operation of the life."""
+    return [score for _, _, score in torture.torture(unit, share, part, parts)][-1]
+
+
+@pytest.mark.parametrize(("name", "unit"), torture.GEOMETRIES.items())
+def test_a_cut_at_every_operation(name: str, unit: int) -> None:
+    score = sample(unit, 0.05, 1)
+    assert score.clean, "\n".join(score.faults)
+    wanted = {f"program, {mode}" for mode in torncells.MODES_OF_A_PROGRAM}
+    wanted |= {f"erase, {mode}" for mode in torncells.MODES_OF_AN_ERASE}
+    assert wanted <= set(score.kinds), "a way to tear was never tried"
+    assert sum(count for kind, count in score.kinds.items() if kind.startswith("second")) > 300
+
+
+def test_the_life_wraps_and_passes_65536() -> None:
+    for unit in torture.GEOMETRIES.values():
+        life = torture.lived(unit)
+        assert sum(moment.operation.erase for moment in life.moments) > 4 * torture.SECTORS
+        assert life.ring._head.lap > 1 << 16 > torture.FIRST_LAP
+
+
+def _no_crc(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(checks, "short_fits", lambda *_: True)
+    patch.setattr(checks, "long_fits", lambda *_: True)
+
+
+def _resume_in_a_touched_page(patch: pytest.MonkeyPatch) -> None:
+    load = Head.load
+
+    def resumed(self: Head, view, lap, found, clean) -> None:
+        load(self, view, lap, found, clean)
+        self.position = self.round(self.end)
+        self.gap = False
+
+    patch.setattr(Head, "load", resumed)
+
+
+def _trust_what_looks_erased(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Window, "spoil", lambda *_: None)
+
+
+def _lap_of_16_bits(patch: pytest.MonkeyPatch) -> None:
+    field = Headers.field
+    patch.setattr(Headers, "field", lambda self, at: field(self, at) & (0xFFFF if at == 2 else 0xFFFFFFFF))
+
+
+def _no_second_program(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Window, "rewrite", lambda *_: None)
+
+
+def _torn_ends_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Window, "void", lambda *_: None)
+
+
+def _sum_left_out(patch: pytest.MonkeyPatch) -> None:
+    """Of the check of a short record only the 4 bits of the CRC."""
+    patch.setattr(
+        checks, "short_fits", lambda payload, start, seq, told: checks.crc24(payload, start) & 15 == told >> 14
+    )
+
+
+BUGS = (
+    _no_crc,
+    _resume_in_a_touched_page,
+    _trust_what_looks_erased,
+    _lap_of_16_bits,
+    _no_second_program,
+    _torn_ends_stay,
+    _sum_left_out,
+)
+
+
+@pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__[1:])
+def test_a_planted_bug_is_caught(plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert entries.checks is checks and ring.Head is Head
+    plant(monkeypatch)
+    for unit in (1, 256):
+        for part in range(4):
+            try:
+                if not sample(unit, 0.1, 4, part).clean:
+                    return
+            except (AssertionError, ValueError, RuntimeError, LookupError) as error:
+                # The life itself came to grief, or a program would have set bits.
+                assert str(error), repr(error)
+                return
+    pytest.fail("nobody noticed")

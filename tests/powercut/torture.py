@@ -1,0 +1,318 @@
+"""The ring under a cut at every flash operation of a scripted life, in every way a cut can tear it, and a second cut at
+every operation of what follows.
+
+The life runs once and notes, for each operation, what the ring had promised before the call and what it promises after.
+From each operation the cells are torn, the ring mounted and held against that; then what it does next is torn as well.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from flashring import NoRing, Ring, RingBusy, RingError, RingFull, Window, checks
+from flashring.commit import Commit
+from torncells import Cells, Flash, Operation
+
+SECTORS = 4
+SECTOR = 2048
+LARGEST = 300
+FIRST_LAP = 65_533  # of an older ring that stands there: laps pass 2^16 on the way
+STREAM = 77
+GEOMETRIES = {"byte": 1, "align 16": 16, "align 32": 32, "page": 256}
+
+
+def payload(seq: int) -> bytes:
+    """What record `seq` holds: nobody need remember it."""
+    rng = random.Random(seq)
+    length = rng.choice((0, 5, 30, 30, 41, 61, 62, 130, 280))
+    return bytes(rng.choices((0x00, 0xFF, seq & 0xFF, 0x5A), k=length))
+
+
+@dataclass(frozen=True)
+class State:
+    """What a ring says of itself."""
+
+    stream: int
+    oldest: int
+    released: int
+    next: int
+    dropped: int
+
+    @staticmethod
+    def of(ring: Ring) -> State:
+        return State(ring.stream, *ring.range(), ring.dropped)
+
+
+@dataclass
+class Moment:
+    """An operation within a call that leads from `before` to `after` (None: no ring). `durable`: the release cursor
+    that is in flash for certain."""
+
+    operation: Operation
+    before: State | None
+    after: State
+    durable: int
+
+
+@dataclass
+class Score:
+    """What a run has found. `kinds` counts cuts by geometry, kind and mode; `faults` has a line for the first of each.
+    """
+
+    cuts: int = 0
+    lost: int = 0
+    wrong: int = 0
+    unmountable: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def fault(self, what: str, text: str) -> None:
+        """Count a failure: `what` is lost, wrong or unmountable."""
+        setattr(self, what, getattr(self, what) + 1)
+        if len(self.faults) < 20:
+            self.faults.append(f"{what}: {text}")
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.wrong or self.unmountable)
+
+    def add(self, other: Score) -> None:
+        """Take in what another run has found."""
+        self.cuts += other.cuts
+        self.lost += other.lost
+        self.wrong += other.wrong
+        self.unmountable += other.unmountable
+        self.kinds += other.kinds
+        self.faults += other.faults[: 20 - len(self.faults)]
+
+
+class Life:
+    """Calls a ring and notes the operations of each call."""
+
+    def __init__(self, flash: Flash, ring: Ring, state: State | None = None) -> None:
+        self.flash, self.ring = flash, ring
+        self.moments: list[Moment] = []
+        self.durable = state.released if state else 0
+
+    def call(self, verb: Callable, *args: object) -> RingError | None:
+        """The RingFull or RingBusy that refused the call, if one did."""
+        before = State.of(self.ring) if self.ring.stream else None
+        self.flash.operations = []
+        refused = None
+        try:
+            verb(*args)
+        except (RingFull, RingBusy) as error:
+            refused = error
+        operations, self.flash.operations = self.flash.operations, None
+        after = State.of(self.ring)
+        self.moments += [Moment(operation, before, after, self.durable) for operation in operations]
+        if operations and not self.ring._head.unsaved:
+            self.durable = after.released
+        return refused
+
+    def append(self, reserve: bool = False) -> RingError | None:
+        refused = self.call(self.ring.append, payload(self.ring.range()[2]), reserve)
+        if isinstance(refused, RingBusy):
+            self.call(self.ring.idle)
+            refused = self.call(self.ring.append, payload(self.ring.range()[2]), reserve)
+        return refused
+
+    def append_batch(self, count: int) -> None:
+        first = self.ring.range()[2]
+        batch = [payload(first + i) for i in range(count)]
+        while batch and (sum(map(len, batch)) + len(batch) > LARGEST or max(map(len, batch)) > 255):
+            batch.pop()
+        if batch and isinstance(self.call(self.ring.append_batch, batch), RingBusy):
+            self.call(self.ring.idle)
+            self.call(self.ring.append_batch, batch)
+
+    def boot(self, clean: bool) -> None:
+        """Another object on the same cells; without `clean` it does what is done after a cut."""
+        hint = self.ring.hint()
+        before = State.of(self.ring)
+        durable = self.durable
+        self.ring = ring(self.flash)
+        self.flash.operations = []
+        self.ring.mount(hint, clean)
+        operations, self.flash.operations = self.flash.operations, None
+        after = State.of(self.ring)
+        self.moments += [Moment(operation, before, after, durable) for operation in operations]
+
+
+def ring(flash: Flash) -> Ring:
+    """The ring of all sectors of `flash`."""
+    return Ring(flash, 0, SECTORS, Window(flash, LARGEST))
+
+
+def lived(unit: int, steps: int = 150) -> Life:
+    """Format over an older ring; fill, release one by one, drop, rewind, copy forward, batches; wrap several times,
+    with and without idle; restarts of both kinds."""
+    rng = random.Random(unit)
+    flash = Flash(unit, SECTOR, Cells.erased(SECTORS * SECTOR), rng)
+    old = Commit(64)
+    old.begin(0, checks.lap_seed(FIRST_LAP))
+    old.header(FIRST_LAP, 5, 1, 0, 0)
+    old.pad(unit)
+    flash.program(FIRST_LAP % SECTORS * SECTOR, old.data)
+    life = Life(flash, ring(flash))
+    life.call(life.ring.format, STREAM)
+    while not life.append():
+        pass
+    for seq in range(1, 9):
+        life.call(life.ring.release, seq)
+    for step in range(steps):
+        refused = life.append()
+        if isinstance(refused, RingFull):
+            _, released, end = life.ring.range()
+            verb = rng.choice((life.ring.release, life.ring.drop, None))
+            if verb is None:  # as the policy of alerts does it
+                for _ in range(2):
+                    life.append(True)
+                life.call(life.ring.drop, refused.seq)
+            else:
+                life.call(verb, min(end - 1, released + rng.randrange(1, 20)))
+        if step % 5 == 4:
+            life.call(life.ring.idle)
+        if step % 4 == 1:
+            _, released, end = life.ring.range()
+            life.call(life.ring.release, min(end - 1, released + rng.randrange(4)), rng.random() < 0.5)
+        if step % 6 == 3:
+            life.append_batch(rng.randrange(2, 9))
+        if step % 7 == 6:
+            life.call(life.ring.idle)  # saves a cursor that waits
+            life.boot(clean=step % 2 == 0)
+        if step % 17 == 16:
+            oldest, released, _ = life.ring.range()
+            if released >= oldest:
+                life.call(life.ring.rewind, rng.randrange(oldest, released + 1))
+    return life
+
+
+def check(flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
+    """Mount after a cut at `moment` and hold the ring against what was promised. None: it says that there was no ring
+    yet, or it failed."""
+    score.cuts += 1
+    before, after = moment.before, moment.after
+    made = ring(flash)
+    try:
+        made.mount()
+        state = State.of(made)
+    except NoRing as error:
+        if before is not None:
+            score.fault("unmountable", f"{name}: {error}")
+        return None
+    except (RingError, ValueError, IndexError, KeyError) as error:
+        score.fault("unmountable", f"{name}: {error!r}")
+        return None
+    if before is None and state.stream != STREAM:
+        return None  # the older ring
+    faults = _faults(made, state, before, after, moment.durable)
+    for what, text in faults:
+        score.fault(what, f"{name}: {text}")
+    # What it has said holds, however often the cells are read.
+    again = ring(flash)
+    again.mount(made.hint(), True)
+    if State.of(again) != state and not faults:
+        score.fault("wrong", f"{name}: {state}, then {State.of(again)}")
+    return None if faults else made
+
+
+def _faults(made: Ring, state: State, before: State | None, after: State, durable: int) -> list[tuple[str, str]]:
+    faults = []
+    expected = [each for each in (before, after) if each]
+    if state.next < min(each.next for each in expected):
+        faults.append(("lost", f"{state}, expected {before} or {after}"))
+    elif (state.stream, state.next) not in [(each.stream, each.next) for each in expected]:
+        faults.append(("wrong", f"{state}, expected {before} or {after}"))
+    if not state.oldest <= state.released + 1 <= state.next or state.dropped not in [e.dropped for e in expected]:
+        faults.append(("wrong", f"{state}, expected {before} or {after}"))
+    # A sector may have been freed by the very call that opens it: what it gives up may be gone already.
+    frees = before is not None and after.oldest > before.released + 1
+    if frees:
+        given_up, cursors = after.released, range(durable, after.released + 1)
+        oldest = range(before.oldest if before else 1, after.oldest + 1)
+    else:
+        given_up, cursors = 0, [durable, *(each.released for each in expected)]
+        oldest = [each.oldest for each in expected]
+    if state.released not in cursors or state.oldest not in oldest:
+        what = "lost" if state.oldest > max(oldest) else "wrong"
+        faults.append((what, f"{state}, expected {before} or {after}, released in {list(cursors)[:5]}"))
+    for seq in range(state.oldest, state.next):
+        try:
+            if made.read(seq) != payload(seq):
+                faults.append(("wrong", f"record {seq} of {state}"))
+        except KeyError as error:
+            if seq > given_up:
+                faults.append(("lost", f"{error} of {state}"))
+    return faults
+
+
+def recover(flash: Flash, made: Ring) -> list[Moment]:
+    """What a node does next: append twice, idle, release, append. Returns the moments of it."""
+    life = Life(flash, made, State.of(made))
+    for step in range(3):
+        refused = life.append()
+        if isinstance(refused, RingFull):
+            life.call(made.release, made.range()[1] + 1)
+        for _ in range(2):
+            if not isinstance(refused, RingFull):
+                break
+            if life.call(made.drop, refused.seq):
+                raise RingError("no way out of a full ring")
+            refused = life.append()
+        if refused:
+            raise RingError(f"no room after what was asked for: {refused}")
+        if step == 1:
+            life.call(made.idle)
+            life.call(made.release, made.range()[2] - 2)
+    return life.moments
+
+
+def following_of(flash: Flash, cut: Moment) -> list[Moment]:
+    """The moments of what follows `cut`: the mount, which has told nobody anything before it returns, and what a node
+    does next.
+    """
+    flash.operations = []
+    made = ring(flash)
+    made.mount()
+    operations, flash.operations = flash.operations, None
+    mounting = [Moment(operation, cut.before, cut.after, cut.durable) for operation in operations]
+    return mounting + recover(flash, made)
+
+
+def torture(unit: int, share: float, part: int = 0, parts: int = 1) -> Iterator[tuple[int, int, Score]]:
+    """Yields (operations done, operations in all, the score so far) after each operation of this part of `parts` of the
+    life.
+
+    `share`: of the first cuts after which what follows is cut, too, and of the ways to cut that.
+    """
+    moments = lived(unit).moments[part::parts]
+    score = Score()
+    for number, moment in enumerate(moments):
+        rng = random.Random(f"{unit} {part} {number}")
+        kind = "erase" if moment.operation.erase else "program"
+        for mode, cells in moment.operation.torn(rng):
+            flash = Flash(unit, SECTOR, cells.copy(), random.Random(rng.random()))
+            score.kinds[f"{kind}, {mode}"] += 1
+            name = f"unit {unit}, operation {number * parts + part} ({kind}, {mode})"
+            made = check(flash, moment, score, name)
+            if made is None or rng.random() >= share:
+                continue
+            torn = Flash(unit, SECTOR, cells, random.Random(rng.random()))
+            try:
+                # With loose bits another mount may see the other outcome: what it then does is judged by what it saw.
+                following = following_of(torn, moment)
+            except RingError as error:
+                score.fault("lost", f"{name}: {error}")
+                continue
+            for second, later in enumerate(following):
+                for again, cells2 in later.operation.torn(rng):
+                    if rng.random() >= share:
+                        continue
+                    score.kinds[f"second: {again}"] += 1
+                    check(Flash(unit, SECTOR, cells2, random.Random(rng.random())), later, score,
+                          f"{name}, then {second} ({again})")  # fmt: skip
+        yield number + 1, len(moments), score
