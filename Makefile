@@ -10,7 +10,7 @@ FIELDNODE = $(PY) -m tools.cli
 FOR = $(or $(NODE),$(error name a node file: NODE=)) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help sim faults proof sweep report pictures cloud flash provision deploy backup erase selftest console test lint \
+.PHONY: help sim faults proof sweep report pictures cloud flash provision deploy backup erase selftest console test torture lint \
 	coverage bench build docs clean
 
 help: ## list these targets
@@ -73,6 +73,9 @@ console: $(READY) ## talk to the node at PORT=/dev/ttyUSB0; Ctrl-] leaves
 
 test: $(READY) ## run every test, two files at a time; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+torture: $(READY) ## cut the ring's power everywhere, half an hour at a time: MINUTES=30; again to go on
+	$(PY) -m tools.torture $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(READY) ## ruff, then pyright over the host's code and over the device's
 	$(PY) -m ruff check

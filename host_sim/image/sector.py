@@ -104,9 +104,9 @@ def _extent(data: bytes, at: int) -> tuple[int, int]:
         end, records = at + 9, 0
     elif kind == _DROP:
         end, records = at + 13, 0
-    elif kind in (_RECORD, _RUN, _BATCH) and at + 4 <= len(data):
-        length = int.from_bytes(data[at + 1 : at + 3], "little")
-        end, records = (at + 7 + length, 1) if kind == _RECORD else (at + 8 + length, data[at + 3])
+    elif kind in (_RECORD, _RUN, _BATCH) and at + 3 <= len(data):
+        word = int.from_bytes(data[at + 1 : at + 3], "little")
+        end, records = (at + 7 + word, 1) if kind == _RECORD else (at + 7 + (word & 0xFFF), (word >> 12) + 1)
     else:
         return 0, 0
     return (end, records) if end <= len(data) else (0, 0)
@@ -160,9 +160,9 @@ class _Entries:
         return 0
 
     def repaired(self, at: int, seq: int) -> int:
-        """As `end_of`, after one bit of the entry's first 4 bytes was flipped back so that it and its follower fit."""
+        """As `end_of`, after one bit of the entry's first 3 bytes was flipped back so that it and its follower fit."""
         whole = self.data
-        for bit in range(min(32, 8 * (len(whole) - at))):
+        for bit in range(min(24, 8 * (len(whole) - at))):
             self.data = whole[:at] + _flipped(whole[at : at + 4], bit) + whole[at + 4 :]
             if self.data[at] < _RECORD and bit >= 8:
                 continue
@@ -237,14 +237,14 @@ def _take(entry: bytes, content: Content) -> None:
         payloads = [entry[3:-4]]
     elif kind == _BATCH:
         payloads = []
-        at = 4
+        at = 3
         while at < len(entry) - 4:
             payloads.append(entry[at + 1 : at + 1 + entry[at]])
             at += 1 + entry[at]
     else:
         # Only whoever wrote them can tell them apart: they stand as one under the first number.
-        content.records.append((content.next, entry[4:-4]))
-        content.next += entry[3]
+        content.records.append((content.next, entry[3:-4]))
+        content.next += (entry[2] >> 4) + 1
         return
     for payload in payloads:
         content.records.append((content.next, payload))

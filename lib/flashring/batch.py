@@ -4,14 +4,15 @@ from struct import pack
 
 from flashring.entries import BATCH, RUN
 
-_FRAME = 8  # bytes around the records
+_FRAME = 7  # bytes around the records
+_MOST = 16  # records
 _LONGEST = 255  # bytes of a record whose length is kept
 
 
 def size(payloads, with_lengths, largest):
     """Bytes of the batch of `payloads`; ValueError where they are none."""
     length = sum([len(payload) for payload in payloads]) + (len(payloads) if with_lengths else 0)
-    if not 1 <= len(payloads) <= 255 or length > largest:
+    if not 1 <= len(payloads) <= _MOST or length > min(largest, 0xFFF):
         raise ValueError("%d records of %d bytes are no batch" % (len(payloads), length))
     if with_lengths and max([len(payload) for payload in payloads]) > _LONGEST:
         raise ValueError("a record of more than %d bytes in a batch" % _LONGEST)
@@ -26,7 +27,8 @@ def put(commit, payloads, seq, with_lengths):
             pieces.append(bytes((len(payload),)))
         pieces.append(payload)
     length = sum([len(piece) for piece in pieces])
-    commit.entry([pack("<BHB", BATCH if with_lengths else RUN, length, len(payloads))] + pieces, seq)
+    head = pack("<BH", BATCH if with_lengths else RUN, length | len(payloads) - 1 << 12)
+    commit.entry([head] + pieces, seq)
 
 
 def part(view, begin, end, kind, index, measure):

@@ -32,9 +32,10 @@ def extent(view, at):
     elif head == DROP:
         end, records = at + DROP_SIZE, 0
     else:
-        end = at + 7 + (view[at + 1] | view[at + 2] << 8)
+        length = view[at + 1] | view[at + 2] << 8
         if head != RECORD:
-            end, records = end + 1, view[at + 3]
+            length, records = length & 0xFFF, (length >> 12) + 1
+        end = at + 7 + length
     return (end, records) if end <= len(view) else (0, 0)
 
 

@@ -50,7 +50,7 @@ class Reader:
         if kind == RECORD:
             self._following, self._at, self._batch = seq + 1, after, 1
         else:
-            self._following, self._at, self._batch = seq - index, begin - 4, view[begin - 1] + 1
+            self._following, self._at, self._batch = seq - index, begin - 3, 16
             from flashring import batch
 
             begin, end = batch.part(view, begin, end, kind, index, self._measure)

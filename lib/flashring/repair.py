@@ -60,7 +60,7 @@ def recover(walk, view, at, seq, seed):
                 return at, seq, first_end
             return place, there, 0
         end, records = extent(view, place)
-    for bit in range(min(32, 8 * (len(view) - at))):
+    for bit in range(min(24, 8 * (len(view) - at))):
         view[at + bit // 8] ^= 1 << bit % 8
         end, records = extent(view, at)
         if end and (bit < 8 or view[at] >= RECORD) and valid(view, at, end, seq, seed):

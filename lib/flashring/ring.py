@@ -138,7 +138,7 @@ class Ring:
         return self._write(record_size(len(payload)), payload, None, reserve)
 
     def append_batch(self, payloads):
-        """Write a list of records, 1 to 255, all or none. Returns the seq of the first. Raises as `append` does; each
+        """Write a list of 1 to 16 records, all or none. Returns the seq of the first. Raises as `append` does; each
         is at most 255 bytes long unless the ring has a `measure`.
         """
         self._check_mounted()
@@ -243,6 +243,11 @@ class Ring:
     # Reading
 
     @property
+    def mended(self):
+        """Headers found with one flipped bit, which is put right in RAM; each time one is read counts."""
+        return self._headers.mended
+
+    @property
     def dropped(self):
         """Records given up unreleased since `format`."""
         return self._head.dropped
@@ -291,6 +296,7 @@ class Ring:
         head.position = head.size  # the new header may get there even if the port raises
         self._forget()
         if not self._window.write(self._headers.sector(lap), 0):
+            self._window.spoil(self._headers.sector(lap))
             return False
         head.take(lap, seed, head.next, released, dropped)
         head.position = len(commit.data)

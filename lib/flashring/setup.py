@@ -11,8 +11,6 @@ def clear(found, window, stream):
     lap = found.newest_of_all()
     if lap >= 0 and found.read(lap % found.count) == lap and found.field(headers.STREAM) == stream:
         raise ValueError("stream %d is the old ring's: a new one needs another" % stream)
-    if found.read((lap + 2) % found.count) < 0:
-        window.spoil(found.sector(lap + 2))  # it may look erased and not be
     window.erase(found.sector(lap + 1))
     return lap
 

@@ -82,7 +82,7 @@ class Walk:
         head = view[at]
         if head < RECORD:
             return at + 1, end - 2, RECORD, 0, end
-        return at + (3 if head == RECORD else 4), end - 4, head, index, end
+        return at + 3, end - 4, head, index, end
 
     def _place(self, view, at, seq, seed):
         """Where the next entry starts if what is before `at` is all right; -1: there is none."""

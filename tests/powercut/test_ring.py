@@ -13,8 +13,8 @@ from flashring.headers import Headers
 from flashring.window import Window
 
 sys.path.insert(0, str(Path(__file__).parent))
+import ringtorture as torture
 import torncells
-import torture
 
 
 def sample(unit: int, share: float, parts: int, part: int = 0) -> torture.Score:

@@ -1,0 +1,205 @@
+"""Runs in the MicroPython VM, started by ring.py:
+
+    ring UNIT BATCH any|told      the ring; records of any kind, or such as tell their own length
+    mount                         the ring's mount of 1 MB, wherever its head is
+    append|files PROGSIZE BATCH   littlefs: one file per quarter of the space and the oldest deleted; one file per batch
+"""
+
+import json
+import os
+import random
+import sys
+
+import vfs  # pyright: ignore[reportMissingImports] -- the VM's
+
+SECTOR = 4096
+SECTORS = 64
+RECORDS = 20000
+ACK = 64
+QUARTER = 40 * 1024  # bytes of a file that is appended to
+
+
+class Cells:
+    """NOR flash: 1 to 0 only, whole units. A port for the ring and a block device for littlefs; counts everything."""
+
+    sector_size = SECTOR
+
+    def __init__(self, sectors, unit):
+        self.page_size = unit if unit == 256 else 1
+        self.granularity = unit
+        self.cells = bytearray(b"\xff" * (sectors * SECTOR))
+        self.sectors = sectors
+        self.worn = [0] * sectors
+        self.reads = self.programmed = 0
+
+    def read_into(self, addr, buf):
+        self.reads += 1
+        buf[:] = memoryview(self.cells)[addr : addr + len(buf)]
+
+    def program(self, addr, buf):
+        size = len(buf)
+        if addr % self.granularity or size % self.granularity:
+            raise ValueError(f"program of {size} bytes at {addr}")
+        self.programmed += size
+        old = int.from_bytes(memoryview(self.cells)[addr : addr + size], "little")
+        new = int.from_bytes(buf, "little")
+        if new & ~old:
+            raise ValueError(f"program sets bits at {addr}")
+        self.cells[addr : addr + size] = buf
+
+    def erase(self, sector):
+        self.worn[sector] += 1
+        self.cells[sector * SECTOR : (sector + 1) * SECTOR] = b"\xff" * SECTOR
+
+    def readblocks(self, block, buf, offset=0):
+        self.read_into(block * SECTOR + offset, buf)
+
+    def writeblocks(self, block, buf, offset=0):
+        self.program(block * SECTOR + offset, buf)
+
+    def ioctl(self, op, arg):
+        if op == 6:
+            self.erase(arg)
+            return 0
+        return {4: self.sectors, 5: SECTOR}.get(op, 0)
+
+
+def records():
+    """RECORDS of 16 to 40 bytes. The first tells the length, as the mask in a row does; the others are random."""
+    random.seed(1)
+    for _ in range(RECORDS):
+        length = random.randrange(16, 41)
+        yield bytes([length] + [random.getrandbits(8) for _ in range(length - 1)])
+
+
+def told_length(view, at):
+    return view[at]
+
+
+def say(cells, payload, **more):
+    more["wa"] = cells.programmed / payload
+    more["spread"] = max(cells.worn) - min(cells.worn)
+    more["erases_mb"] = sum(cells.worn) / payload * 1e6
+    more["payload"] = payload
+    print(json.dumps(more))
+
+
+def of_ring(unit, batch, kind):
+    import flashring
+
+    cells = Cells(SECTORS, unit)
+    measure = told_length if kind == "told" else None
+    ring = flashring.Ring(cells, 0, SECTORS, None, measure)
+    ring.format(1)
+    cells.programmed = 0
+    cells.worn = [0] * SECTORS
+    payload = in_append = 0
+    waiting = []
+    written = {}
+
+    def commit():
+        nonlocal in_append
+        if ring.room() < 1100:
+            ring.idle()
+        before = sum(cells.worn)
+        first = ring.append(waiting[0]) if batch == 1 else ring.append_batch(waiting)
+        in_append += sum(cells.worn) - before
+        for i in range(len(waiting)):
+            written[first + i] = waiting[i]
+        waiting.clear()
+        return first
+
+    acked = 0
+    for record in records():
+        payload += len(record)
+        waiting.append(record)
+        if len(waiting) < batch:
+            continue
+        commit()
+        following = ring.range()[2]
+        if following - 1 - acked >= ACK:
+            acked = following - 1
+            ring.release(acked, unit < 256)  # on pages it goes with the next commit
+    ring = flashring.Ring(cells, 0, SECTORS, None, measure)
+    ring.mount()
+    oldest, _, following = ring.range()
+    if following != RECORDS + 1:
+        raise ValueError(f"{following - 1} records")
+    for seq in range(oldest, following):
+        if ring.read(seq) != written[seq]:
+            raise ValueError(f"record {seq}")
+    say(cells, payload, live=following - oldest, in_append=in_append)
+
+
+def of_mount():
+    """With 256 sectors of 4096 bytes; the head in each of them."""
+    import flashring
+
+    count = 256
+    cells = Cells(count, 1)
+    ring = flashring.Ring(cells, 0, count)
+    ring.format(1)
+    worst = 0
+    filler = bytes(1000)
+    for _ in range(2 * count):
+        lap = ring._head.lap
+        while ring._head.lap == lap:
+            if ring.room() < 1100:
+                ring.idle()
+            ring.release(ring.append(filler))
+        other = flashring.Ring(cells, 0, count)
+        before = cells.reads
+        other.mount(None, True)
+        worst = max(worst, cells.reads - before)
+        if other.range() != ring.range():
+            raise ValueError(f"mounted {other.range()}, not {ring.range()}")
+    print(json.dumps({"reads": worst}))
+
+
+def of_littlefs(kind, progsize, batch):
+    cells = Cells(SECTORS, progsize)
+    vfs.VfsLfs2.mkfs(cells, progsize=progsize, lookahead=32)
+    vfs.mount(vfs.VfsLfs2(cells, progsize=progsize, lookahead=32), "/lfs")
+    os.chdir("/lfs")
+    cells.programmed = 0
+    cells.worn = [0] * SECTORS
+    payload = 0
+    files = []  # (name, records) from the oldest
+    waiting = []
+    number = size = acked = done = 0
+    for record in records():
+        payload += len(record)
+        waiting.append(record)
+        if len(waiting) < batch:
+            continue
+        data = b"".join(waiting)
+        done += len(waiting)
+        if kind == "files" or size + len(data) > QUARTER or not files:
+            number += 1
+            size = 0
+            files.append(f"{number}")
+        size += len(data)
+        with open(files[-1], "wb" if kind == "files" else "ab") as file:
+            file.write(data)
+        waiting = []
+        while len(files) > (40 if kind == "files" else 4):  # a file takes a block of its own at least
+            os.remove(files.pop(0))
+        if done - acked >= ACK:
+            acked = done
+            with open("ack", "wb") as file:
+                file.write(acked.to_bytes(4, "little"))
+    os.chdir("/")
+    vfs.umount("/lfs")
+    before = cells.reads
+    vfs.mount(vfs.VfsLfs2(cells, progsize=progsize, lookahead=32), "/lfs")
+    with open("/lfs/" + files[-1], "ab") as file:  # find the end, as a node must that goes on
+        file.write(b"")
+    say(cells, payload, mount_reads=cells.reads - before)
+
+
+if sys.argv[1] == "ring":
+    of_ring(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+elif sys.argv[1] == "mount":
+    of_mount()
+else:
+    of_littlefs(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

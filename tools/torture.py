@@ -1,0 +1,119 @@
+"""The whole torture of the ring (tests/powercut/ringtorture.py): every operation, every tear, every second cut.
+
+    python -m tools.torture [--minutes 30] [--share 1.0] [--jobs 2] [--fresh]
+
+Runs in sections, each a part of the life in one geometry. What a section found is kept in build/torture.json; a run
+goes on where the last one stopped, and begins anew when the ring's code or the torture has changed. Ends with a table,
+and status 1 if anything was lost, wrong or unmountable, or 3 if sections are left for another run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "build" / "torture.json"
+for folder in ("lib", "tests/powercut"):
+    sys.path.insert(0, str(ROOT / folder))
+
+PARTS = 16  # sections of each geometry
+
+
+def version() -> str:
+    """Names the code under torture and the torture itself."""
+    digest = hashlib.sha256()
+    for path in sorted([*ROOT.glob("lib/flashring/*.py"), *ROOT.glob("tests/powercut/*.py")]):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def section(geometry: str, part: int, share: float) -> dict[str, Any]:
+    """Runs one part of a geometry's life; returns what it found."""
+    import ringtorture
+
+    begun = time.monotonic()
+    *_, (_, _, score) = ringtorture.torture(ringtorture.GEOMETRIES[geometry], share, part, PARTS)
+    found = {key: getattr(score, key) for key in ("cuts", "lost", "wrong", "unmountable", "faults")}
+    found["kinds"] = dict(score.kinds)
+    return found | {"seconds": time.monotonic() - begun, "day": time.strftime("%Y-%m-%d", time.gmtime())}
+
+
+def load(share: float, fresh: bool) -> dict[str, Any]:
+    """What earlier runs of the same code found."""
+    known: dict[str, Any] = {"version": version(), "share": share, "sections": {}}
+    if not fresh and RESULT.exists():
+        kept = json.loads(RESULT.read_text())
+        if kept.get("version") == known["version"] and kept.get("share") == share:
+            return kept
+    return known
+
+
+def table(known: dict[str, Any], geometries: dict[str, int]) -> Table:
+    """A line for each geometry."""
+    grid = Table("geometry", "sections", "cuts", "of them second", "lost", "wrong", "unmountable", "minutes")
+    for geometry in [*geometries, "all"]:
+        found = [each for name, each in known["sections"].items() if geometry in ("all", name.split(":")[0])]
+        second = sum(count for each in found for kind, count in each["kinds"].items() if kind.startswith("second"))
+        totals = [sum(each[key] for each in found) for key in ("cuts", "lost", "wrong", "unmountable")]
+        whole = PARTS * (len(geometries) if geometry == "all" else 1)
+        minutes = sum(each["seconds"] for each in found) / 60
+        grid.add_row(geometry, f"{len(found)} of {whole}", f"{totals[0]:,}", f"{second:,}",
+                     *map(str, totals[1:]), f"{minutes:.1f}")  # fmt: skip
+    return grid
+
+
+@click.command()
+@click.option("--minutes", default=30.0, help="Start no section after so long.")
+@click.option("--share", default=1.0, help="Of the first cuts that are followed, and of the second cuts after each.")
+@click.option("--jobs", default=2, help="Processes.")
+@click.option("--fresh", is_flag=True, help="Forget what earlier runs found.")
+def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
+    """Torture the ring, or go on with it."""
+    import ringtorture
+
+    known = load(share, fresh)
+    names = [f"{geometry}:{part}" for part in range(PARTS) for geometry in ringtorture.GEOMETRIES]
+    left = [name for name in names if name not in known["sections"]]
+    begun = time.monotonic()
+    console = Console()
+    with ProcessPoolExecutor(jobs) as pool:
+        running: dict[Future[dict[str, Any]], str] = {}
+        while left or running:
+            while left and len(running) < jobs and time.monotonic() - begun < 60 * minutes:
+                name = left.pop(0)
+                geometry, part = name.split(":")
+                running[pool.submit(section, geometry, int(part), share)] = name
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name = running.pop(future)
+                known["sections"][name] = found = future.result()
+                RESULT.parent.mkdir(exist_ok=True)
+                RESULT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+                spent = [each["seconds"] for each in known["sections"].values()]
+                to_go = (len(names) - len(spent)) * sum(spent) / len(spent) / jobs
+                console.print(f"{name}: {found['cuts']:,} cuts, {found['seconds']:.0f} s; "
+                              f"{len(spent)} of {len(names)} sections, about {to_go / 60:.0f} min left")  # fmt: skip
+                for fault in found["faults"]:
+                    console.print(f"  {fault}", markup=False)
+    console.print(table(known, ringtorture.GEOMETRIES))
+    if any(each[key] for each in known["sections"].values() for key in ("lost", "wrong", "unmountable")):
+        raise SystemExit(1)
+    if left:
+        console.print(f"{len(left)} sections are left: run it again")
+        raise SystemExit(3)
+
+
+if __name__ == "__main__":
+    main()
