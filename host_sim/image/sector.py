@@ -149,7 +149,7 @@ class _Entries:
         """The cursor that begins anew after `at`, or 0."""
         for page in range(at // _PAGE * _PAGE + _PAGE, len(self.data) - 8, _PAGE):
             entry = self.data[page : page + 9]
-            if entry[0] == _BLANK:
+            if entry[:2] == b"\xff\xff":
                 continue
             start = self._seed ^ (seq & 0xFF) << 16 ^ page
             flipped = (each for each in [entry, *(_flipped(entry, bit) for bit in range(72))] if each[0] == _CURSOR)
@@ -164,7 +164,7 @@ class _Entries:
         whole = self.data
         for bit in range(min(24, 8 * (len(whole) - at))):
             self.data = whole[:at] + _flipped(whole[at : at + 4], bit) + whole[at + 4 :]
-            if self.data[at] < _RECORD and bit >= 8:
+            if self.data[at] < _RECORD and not 2 <= bit < 8:
                 continue
             end = self.end_of(at, seq)
             if end:
@@ -194,19 +194,25 @@ def _read_entries(sector: Sector, content: Content) -> None:
     while True:
         at = entries.place(at)
         if entries.blank(at):
-            at = entries.behind_gap(at, content.next)
-            if not at:
+            page = entries.behind_gap(at, content.next)
+            if page:
+                content.torn.append(content.used)
+                at = page
+            elif sector.data[at:].count(_BLANK) == len(sector.data) - at:
                 return
-            content.torn.append(content.used)
         end = entries.end_of(at, content.next)
+        if not end:
+            padded = -(-at // sector.unit) * sector.unit
+            if at < padded < len(sector.data) and entries.end_of(padded, content.next):
+                at = padded
+                continue
+            end = entries.repaired(at, content.next)
         if not end:
             place, seq = entries.after_damage(at, content.next)
             if place:
                 content.damaged += range(content.next, seq)
                 content.next, at = seq, place
                 continue
-            end = entries.repaired(at, content.next)
-        if not end:
             content.torn.append(at)
             count = _extent(entries.data, at)[1]
             place = entries.behind_gap(at, content.next)

@@ -14,6 +14,23 @@ BLANK = 0xFF
 CURSOR_SIZE, DROP_SIZE = 9, 13
 
 
+_BLANKS = b"\xff" * PAGE
+
+
+def blank(view, at):
+    """Whether all is FFh from byte `at` on."""
+    size = len(view)
+    while at < size and (at % PAGE or size - at < PAGE):
+        if view[at] != BLANK:
+            return False
+        at += 1
+    while at < size:
+        if view[at : at + PAGE] != _BLANKS:
+            return False
+        at += PAGE
+    return True
+
+
 def record_size(length):
     """Bytes of a record with a payload of `length`."""
     return length + (3 if length <= SHORT_MAX else 7)

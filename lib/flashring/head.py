@@ -2,7 +2,7 @@
 
 from flashring import checks
 from flashring.commit import HEADER
-from flashring.entries import BLANK, CURSOR_SIZE, DROP_SIZE, PAGE
+from flashring.entries import CURSOR_SIZE, DROP_SIZE, PAGE, blank
 from flashring.headers import DROPPED, FIRST, RELEASED
 from flashring.walk import Walk
 
@@ -54,7 +54,7 @@ class Head:
         walk.look(view, self.seed, at, first, released, dropped)
         self.next, self.released, self.dropped = walk.next, walk.released, walk.dropped
         self.settle, self.end = walk.settle, walk.aligned(view, walk.at)
-        self.torn = not self._blank(view, walk.at)
+        self.torn = not blank(view, walk.at)
         self.damaged = walk.damaged + self.torn
         if found.plain:
             self.position = self.size
@@ -62,13 +62,6 @@ class Head:
             self.position = self.round(walk.at)
         else:
             self.skip(max(walk.at, self._window.tail(walk.at) - 1))
-
-    def _blank(self, view, at):
-        while at < self.size:
-            if view[at] != BLANK:
-                return False
-            at += 1
-        return True
 
     def skip(self, at):
         """A cut may have touched what is at `at` and the page behind it: go on in the page after."""

@@ -46,6 +46,18 @@ def recover(walk, view, at, seq, seed):
     Damage is told from a tear by what follows: an entry whose check knows how many records come before it. Place -1:
     nothing does. No entry is put right otherwise, or a torn one might be made to fit.
     """
+    place = walk.rounded(at)
+    if place > at and place < len(view) and valid_at(view, place, seq, seed):
+        return place, seq, 0  # it was padding
+    for bit in range(min(24, 8 * (len(view) - at))):
+        view[at + bit // 8] ^= 1 << bit % 8
+        end, records = extent(view, at)
+        # Of a short record only the length: with bits of its check to choose, another record would be made to fit.
+        if end and (view[at] >= RECORD or 1 < bit < 8) and valid(view, at, end, seq, seed):
+            place = walk.aligned(view, end)
+            if place < len(view) and valid_at(view, place, seq + records, seed):
+                return at, seq + records, end
+        view[at + bit // 8] ^= 1 << bit % 8
     place, there = at, seq
     end, records = extent(view, at)
     behind = records
@@ -60,14 +72,6 @@ def recover(walk, view, at, seq, seed):
                 return at, seq, first_end
             return place, there, 0
         end, records = extent(view, place)
-    for bit in range(min(24, 8 * (len(view) - at))):
-        view[at + bit // 8] ^= 1 << bit % 8
-        end, records = extent(view, at)
-        if end and (bit < 8 or view[at] >= RECORD) and valid(view, at, end, seq, seed):
-            place = walk.aligned(view, end)
-            if place < len(view) and valid_at(view, place, seq + records, seed):
-                return at, seq + records, end
-        view[at + bit // 8] ^= 1 << bit % 8
     for there in (seq, seq + behind):
         place = walk.beyond(view, at, there, seed)
         if place >= 0:

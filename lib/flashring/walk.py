@@ -3,7 +3,7 @@
 from struct import unpack_from
 
 from flashring import checks
-from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, extent, valid
+from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, blank, extent, valid
 
 
 class Walk:
@@ -45,7 +45,11 @@ class Walk:
         while True:
             place = self._place(view, at, seq, seed)
             if place < 0:
-                break
+                place = self.aligned(view, at)
+                if place >= len(view) or blank(view, at):
+                    break
+                if not checked:
+                    return False
             end, records = extent(view, place)
             if (checked or not records) and (not end or not valid(view, place, end, seq, seed)):
                 if not checked:
@@ -93,14 +97,16 @@ class Walk:
 
     def aligned(self, view, at):
         """`at`, or behind the padding that starts there."""
-        if at < len(view) and view[at] == BLANK:
-            return (at + self._unit - 1) // self._unit * self._unit
-        return at
+        return self.rounded(at) if at < len(view) and view[at] == BLANK else at
+
+    def rounded(self, at):
+        """The next multiple of the unit."""
+        return (at + self._unit - 1) // self._unit * self._unit
 
     def beyond(self, view, at, seq, seed):
         """The entry that begins anew behind a place that a cut may have touched, or -1."""
         for place in range(at // PAGE * PAGE + PAGE, len(view) - CURSOR_SIZE, PAGE):
-            if view[place] == BLANK:
+            if view[place] == BLANK and view[place + 1] == BLANK:
                 continue
             entry = view[place : place + CURSOR_SIZE]
             start = checks.entry_seed(seed, place, seq)

@@ -16,33 +16,39 @@ import ringtorture as torture
 import torncells
 
 
-def written(unit: int) -> tuple[torncells.Flash, torture.State]:
+def written(unit: int) -> tuple[torncells.Flash, torture.State, list[list[int]]]:
     """A ring of several laps, its last boot after a cut, its newest sector about half full."""
+    batches: list[list[int]] = []
+    kept = 30 if unit < 256 else 6
     flash = torncells.Flash(unit, torture.SECTOR, torncells.Cells.erased(4 * torture.SECTOR), random.Random(1))
     life = torture.Life(flash, torture.ring(flash))
     life.call(life.ring.format, torture.STREAM)
     for step in range(120):
         life.append()
         if step % 4 == 3:
+            first = life.ring.range()[2]
             life.append_batch(3)
-        life.call(life.ring.release, max(0, life.ring.range()[2] - 30))
+            batches.append(list(range(first, life.ring.range()[2])))
+        life.call(life.ring.release, max(0, life.ring.range()[2] - kept))
         if step % 11 == 10:
             life.call(life.ring.idle)
             life.boot(clean=step % 22 == 21)
     while life.ring.room() > torture.SECTOR // 2 or life.ring.room() < torture.SECTOR // 4:
         life.append()
-        life.call(life.ring.release, life.ring.range()[2] - 30)
-    return flash, torture.State.of(life.ring)
+        life.call(life.ring.release, life.ring.range()[2] - kept)
+    return flash, torture.State.of(life.ring), batches
 
 
-def look(flash: torncells.Flash, state: torture.State, clean: bool, at: int) -> tuple[int | None, int]:
+def look(
+    flash: torncells.Flash, state: torture.State, batches: list[list[int]], clean: bool, at: int
+) -> tuple[int | None, int]:
     """(the one record that is gone or None, how much damage the ring counts)."""
     ring = Ring(flash, 0, torture.SECTORS, Window(flash, torture.LARGEST))
     ring.mount(None, clean)
     oldest, released, following = ring.range()
     assert oldest == state.oldest, at
     # The newest record of all may be taken for torn: then its number is given again.
-    assert following in (state.next, state.next - 1, state.next - 3), at
+    assert following in (state.next, state.next - 1, state.next - 2, state.next - 3), at
     assert released in (state.released, *range(state.released - 40, state.released)), at
     gone = []
     for seq in range(oldest, state.next):
@@ -50,27 +56,27 @@ def look(flash: torncells.Flash, state: torture.State, clean: bool, at: int) -> 
             assert ring.read(seq) == torture.payload(seq), (at, seq)
         except KeyError:
             gone.append(seq)
-    assert len(gone) <= 1 or len(gone) == 3, (at, gone)  # a batch is one: it has one check
+    assert len(gone) <= 1 or gone in batches, (at, gone)  # a batch is one record here: it has one check
     return (gone[0] if gone else None), ring.damaged + ring.mended
 
 
 @pytest.mark.parametrize("unit", [1, 16, 256])
 def test_every_bit(unit: int) -> None:
-    """A third of all bits in two sectors and the header of each; the host's reader sees the same."""
-    flash, state = written(unit)
+    """Bits of every header, and a sample of two sectors; the host's reader sees the same."""
+    flash, state, batches = written(unit)
     whole = bytes(flash.cells.data)
     head = max(range(4), key=lambda sector: int.from_bytes(whole[sector * 2048 + 2 : sector * 2048 + 6], "little"))
     rng = random.Random(unit)
     places = [8 * 2048 * sector + bit for sector in range(4) for bit in range(8 * 26)]
     for sector in (head, (head - 1) % 4):
-        places += rng.sample(range(8 * 2048 * sector, 8 * 2048 * (sector + 1)), 1500)
+        places += rng.sample(range(8 * 2048 * sector, 8 * 2048 * (sector + 1)), 700)
     lost = 0
     for place in places:
         data = bytearray(whole)
         data[place // 8] ^= 1 << place % 8
         cells = torncells.Cells(data, bytearray(len(data)))
         port = torncells.Flash(unit, torture.SECTOR, cells, random.Random(1))
-        gone, counted = look(port, state, True, place)
+        gone, counted = look(port, state, batches, True, place)
         lost += gone is not None
         assert gone is None or counted, f"bit {place}: record {gone} is gone and nobody counted"
         image = read_ring(bytes(data), 0, torture.SECTORS, torture.SECTOR, unit)
@@ -80,8 +86,8 @@ def test_every_bit(unit: int) -> None:
         if place % 7 == 0:
             tolerant = _Tolerant(unit, torture.SECTOR, torncells.Cells(bytearray(data), bytearray(len(data))),
                                  random.Random(1))  # fmt: skip
-            look(tolerant, state, False, place)
-    assert lost > 100
+            look(tolerant, state, batches, False, place)
+    assert lost > 60
 
 
 class _Tolerant(torncells.Flash):
@@ -93,7 +99,7 @@ class _Tolerant(torncells.Flash):
 
 
 def test_a_ring_goes_on_behind_damage() -> None:
-    flash, state = written(1)
+    flash, _, _ = written(1)
     whole = bytes(flash.cells.data)
     rng = random.Random(9)
     for _ in range(150):

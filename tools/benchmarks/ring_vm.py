@@ -33,10 +33,12 @@ class Cells:
         self.reads = self.programmed = 0
 
     def read_into(self, addr, buf):
+        """Fill `buf`."""
         self.reads += 1
         buf[:] = memoryview(self.cells)[addr : addr + len(buf)]
 
     def program(self, addr, buf):
+        """Clear bits; whole units."""
         size = len(buf)
         if addr % self.granularity or size % self.granularity:
             raise ValueError(f"program of {size} bytes at {addr}")
@@ -48,16 +50,20 @@ class Cells:
         self.cells[addr : addr + size] = buf
 
     def erase(self, sector):
+        """Set every bit."""
         self.worn[sector] += 1
         self.cells[sector * SECTOR : (sector + 1) * SECTOR] = b"\xff" * SECTOR
 
     def readblocks(self, block, buf, offset=0):
+        """For littlefs."""
         self.read_into(block * SECTOR + offset, buf)
 
     def writeblocks(self, block, buf, offset=0):
+        """For littlefs."""
         self.program(block * SECTOR + offset, buf)
 
     def ioctl(self, op, arg):
+        """For littlefs."""
         if op == 6:
             self.erase(arg)
             return 0
@@ -73,10 +79,12 @@ def records():
 
 
 def told_length(view, at):
+    """The length of the record at `at`."""
     return view[at]
 
 
 def say(cells, payload, **more):
+    """Print what was counted."""
     more["wa"] = cells.programmed / payload
     more["spread"] = max(cells.worn) - min(cells.worn)
     more["erases_mb"] = sum(cells.worn) / payload * 1e6
@@ -85,6 +93,7 @@ def say(cells, payload, **more):
 
 
 def of_ring(unit, batch, kind):
+    """The ring: `batch` records to a commit."""
     import flashring
 
     cells = Cells(SECTORS, unit)
@@ -157,6 +166,7 @@ def of_mount():
 
 
 def of_littlefs(kind, progsize, batch):
+    """littlefs: `batch` records to a write."""
     cells = Cells(SECTORS, progsize)
     vfs.VfsLfs2.mkfs(cells, progsize=progsize, lookahead=32)
     vfs.mount(vfs.VfsLfs2(cells, progsize=progsize, lookahead=32), "/lfs")
