@@ -5,6 +5,7 @@
 import struct
 from array import array
 
+from crc import crc24
 from node import bootlog, framing, store, wire
 from node.bootlog import BootLog
 from node.framing import Framer
@@ -222,6 +223,48 @@ def test_a_journal_made_anew_is_not_taken_for_what_old_frames_hold():
         assert made.waiting_rows() == rows
         framer.run()
         assert _framed(made) == list(range(1, 31)) + list(range(1, rows + 1))
+
+
+# Older formats
+
+
+def _plain_sector(flash, sector, stream, records, released):
+    """A ring of format 0 whose first sector holds `records`, as SPEC.md has it."""
+    header = b"FNR\x00" + struct.pack("<IIIIIB", 0, stream, 1, 0, 0, 0)
+    data = bytearray(header + crc24(header).to_bytes(3, "little"))
+    entries = [(1, seq, payload) for seq, payload in enumerate(records, 1)] + [(2, released, b"")]
+    for kind, seq, payload in entries:
+        entry = struct.pack("<HBI", len(payload), kind, seq) + payload
+        data += entry + crc24(entry, crc24(bytes(4))).to_bytes(3, "little")
+    flash.cells[sector * 4096 : sector * 4096 + len(data)] = data
+
+
+def test_rings_of_format_0_are_taken_over_with_what_is_unsent():
+    new = _store(CutFlash(10))
+    for number in range(1, 61):
+        _row(new, number)
+        if number == 40:
+            Framer(new, CHANNELS).run()
+    new.alarm(1, 1, 0, 7, 5)
+    rows = [new.journal.read(seq) for seq in range(1, 61)]
+    flash = CutFlash(10)
+    _plain_sector(flash, PLACES["journal"][0], 11, rows, 40)
+    _plain_sector(flash, PLACES["alerts"][0], 12, [new.alerts.read(1)], 0)
+    _plain_sector(flash, PLACES["frames"][0], 13, [new.frames.read(1)], 0)
+    made = _store(flash)
+    assert not made.formatted
+    assert [ring.stream for ring in (made.journal, made.alerts, made.frames)] == [11, 12, 13]
+    framer = Framer(made, CHANNELS)
+    framer.settle()
+    assert _framed(made) + _waiting(made) == list(range(1, 61))
+    assert made.rows.last().time == 1000 + 60 * 60
+    _row(made, 61)
+    framer.run()
+    made.sensor(0, 1)
+    made = _store(flash)
+    assert _framed(made) == list(range(1, 62)) and not _waiting(made)
+    assert [event[0] for event in made.events()] == [wire.ALARM, wire.SENSOR]
+    assert _gaps(made) == [] and not made.formatted
 
 
 # Full rings
