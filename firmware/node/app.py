@@ -279,8 +279,8 @@ class Node:
             # A TLS session needs the memory more.
             from .modules import forget
 
-            forget("node.framing")
-            forget("codec")
+            for name in ("node.framing", "codec", "flashring.repair", "flashring.setup", "flashring.plain"):
+                forget(name)
             gc.threshold(_GARBAGE)
             from .uplink import Uplink
 

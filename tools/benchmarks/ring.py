@@ -15,7 +15,7 @@ from tools.benchmarks import Figure
 from tools.build import ROOT
 
 SECTION = "ring"
-SCRIPT = ROOT / "tools" / "benchmarks" / "ring_vm.py"
+SCRIPT = ROOT / "tools" / "benchmarks" / "vm_scripts" / "ring.py"
 
 
 def measure(*arguments: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Runs in the MicroPython VM, started by ring.py:
+"""Runs in the MicroPython VM, started by tools/benchmarks/ring.py:
 
     ring UNIT BATCH any|told      the ring; records of any kind, or such as tell their own length
     mount                         the ring's mount of 1 MB, wherever its head is

@@ -1,0 +1,109 @@
+"""What is no ring, or no longer one: mount says what it found, in bounded time, and returns nothing that was not
+written.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from flashring import NoRing, Ring, RingBusy, RingError, Window
+from test_ring_versions import SECTOR, Flash
+
+NOISE = random.Random(5).randbytes(SECTOR)
+HINTS = (None, b"\x00\x00\x00", b"\x02\x80\x00", b"\xff\xff\xff")
+
+
+class Counting(Flash):
+    """Counts reads."""
+
+    reads = 0
+
+    def read_into(self, addr: int, buf: bytearray | memoryview) -> None:
+        self.reads += 1
+        super().read_into(addr, buf)
+
+
+def payload(seq: int) -> bytes:
+    return bytes([seq & 0xFF]) * (seq % 50)
+
+
+def ring_of(records: int, unit: int = 1, sectors: int = 6) -> bytes:
+    """The cells of a ring that begins at sector 2."""
+    flash = Flash(b"\xff" * (8 * SECTOR), unit)
+    ring = Ring(flash, 2, sectors, Window(flash, 256))
+    ring.format(9)
+    for seq in range(1, records + 1):
+        try:
+            ring.append(payload(seq))
+        except RingBusy:
+            ring.idle()
+            ring.append(payload(seq))
+        ring.release(seq)
+    return bytes(flash.cells)
+
+
+CELLS = {
+    "zeros": (bytes(8 * SECTOR), 2, 6),
+    "erased": (b"\xff" * (8 * SECTOR), 2, 6),
+    "noise": (NOISE * 8, 2, 6),
+    "magics": (b"\x52\x01" * (4 * SECTOR), 2, 6),
+    "a later format": (b"\x52\x02" + b"\xff" * (8 * SECTOR - 2), 0, 6),
+    "shifted": (ring_of(3000), 3, 5),
+    "of another size": (ring_of(3000), 2, 5),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_it_is_told_and_left_alone(name: str) -> None:
+    cells, first, count = CELLS[name]
+    mounted = 0
+    for hint in HINTS:
+        for clean in (True, False):
+            flash = Counting(cells, 1)
+            ring = Ring(flash, first, count, Window(flash, 256))
+            try:
+                ring.mount(hint, clean)
+            except NoRing as error:
+                assert f"sectors {first}..{first + count - 1}" in str(error)
+                assert flash.cells == cells and flash.reads < 8 * count
+                with pytest.raises(RingError):
+                    ring.append(b"x")
+                ring.format(3)
+                assert ring.read(ring.append(b"new")) == b"new"
+            else:
+                # Some laps fit their places by chance; what is read was written, under that number.
+                mounted += 1
+                oldest, _, end = ring.range()
+                assert all(ring.read(seq) == payload(seq) for seq in range(oldest, end))
+    assert not mounted or name in ("shifted", "of another size")
+    if name == "a later format":
+        with pytest.raises(NoRing, match="1 of another format"):
+            Ring(Flash(cells, 1), first, count).mount()
+
+
+@pytest.mark.parametrize("unit", [1, 256])
+def test_whatever_is_overwritten_nothing_false_is_read(unit: int) -> None:
+    chance = random.Random(unit)
+    whole = ring_of(600 if unit == 1 else 100, unit)
+    gone = 0
+    for _ in range(60):
+        cells = bytearray(whole)
+        for _ in range(chance.randrange(1, 4)):
+            length = chance.choice((2, 3, 8, 100, 700, SECTOR))
+            at = chance.randrange(2 * SECTOR, len(cells) - length)
+            cells[at : at + length] = chance.choice((chance.randbytes(length), bytes(length), b"\xff" * length))
+        flash = Counting(bytes(cells), unit)
+        ring = Ring(flash, 2, 6, Window(flash, 256))
+        try:
+            ring.mount(None, chance.random() < 0.5)
+        except NoRing:
+            continue
+        oldest, _, end = ring.range()
+        assert end - oldest <= 700
+        for seq in range(oldest, end):
+            try:
+                assert ring.read(seq) == payload(seq), seq
+            except KeyError:
+                gone += 1
+    assert gone > 20
