@@ -202,6 +202,12 @@ def _read_entries(sector: Sector, content: Content) -> None:
                 return
         end = entries.end_of(at, content.next)
         if not end:
+            if sector.data[at : at + 3] == bytes(3):  # torn, and marked as such by a mount
+                content.torn.append(at)
+                at = entries.behind_gap(at, content.next)
+                if not at:
+                    return
+                continue
             padded = -(-at // sector.unit) * sector.unit
             if at < padded < len(sector.data) and entries.end_of(padded, content.next):
                 at = padded

@@ -31,6 +31,11 @@ def blank(view, at):
     return True
 
 
+def void(view, at):
+    """Whether zeros stand at `at`: the mark of what a cut has torn. No record begins so: its sum would be 3FFFh."""
+    return view[at] == 0 and at + 3 <= len(view) and view[at + 1] == 0 and view[at + 2] == 0
+
+
 def record_size(length):
     """Bytes of a record with a payload of `length`."""
     return length + (3 if length <= SHORT_MAX else 7)

@@ -38,6 +38,7 @@ class Head:
         self.dropped = dropped
         self.position = self.round(HEADER)
         self.gap = self.unsaved = False
+        self._spoilt = 0  # where a write of this sector has failed
 
     def load(self, view, lap, found, clean):
         """The sector `view` as it was found, with the header that was read last in `found`. `clean`: no cut has come
@@ -85,9 +86,13 @@ class Head:
         """Program what the window's commit holds at `position`. False: it did not hold, and `position` is beyond it."""
         at = self.position
         data = self._window.commit.data
+        if self._spoilt:
+            self._window.void(sector, self._spoilt)
+        self._spoilt = at
         self.skip(at + len(data) - 1)  # nothing more goes there, should the port raise
         if not self._window.write(sector, at):
             return False
+        self._spoilt = 0
         self.position = at + len(data)
         self.gap = self.unsaved = False
         return True

@@ -5,7 +5,7 @@ bit was flipped. Nothing here writes to the flash.
 from crc import crc24
 
 from flashring.checks import entry_seed, told_crc
-from flashring.entries import BLANK, RECORD, extent, valid, valid_at
+from flashring.entries import BLANK, RECORD, extent, valid, valid_at, void
 
 _POLYNOMIAL = 0x864CFB
 
@@ -46,6 +46,8 @@ def recover(walk, view, at, seq, seed):
     Damage is told from a tear by what follows: an entry whose check knows how many records come before it. Place -1:
     nothing does. No entry is put right otherwise, or a torn one might be made to fit.
     """
+    if void(view, at):
+        return walk.beyond(view, at, seq, seed), seq, 0  # torn, and whatever stands behind it says nothing
     place = walk.rounded(at)
     if place > at and place < len(view) and valid_at(view, place, seq, seed):
         return place, seq, 0  # it was padding

@@ -3,7 +3,7 @@
 from struct import unpack_from
 
 from flashring import checks
-from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, blank, extent, valid
+from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, blank, extent, valid, void
 
 
 class Walk:
@@ -50,6 +50,8 @@ class Walk:
                     break
                 if not checked:
                     return False
+            if not checked and void(view, place):
+                return False  # what stands behind it may be taken for entries
             end, records = extent(view, place)
             if (checked or not records) and (not end or not valid(view, place, end, seq, seed)):
                 if not checked:

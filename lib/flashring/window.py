@@ -94,7 +94,8 @@ class Window:
         """
         start = at - at % self.unit
         end = min(at + _VOID, self.size)
-        data = bytearray(self._view[start : end + -end % self.unit])
+        data = bytearray(end - start + -end % self.unit)
+        self.flash.read_into(sector * self.size + start, data)
         for place in range(at, end):
             data[place - start] = 0
         self.flash.program(sector * self.size + start, data)
