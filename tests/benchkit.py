@@ -19,7 +19,7 @@ MPREMOTE = [sys.executable, "-m", "mpremote"]
 async def mpremote(port: Path, *words: str, timeout: float = 40.0) -> str:
     """Runs the real mpremote, unpatched, on the port; returns what it printed. AssertionError if it fails."""
     process = await asyncio.create_subprocess_exec(
-        *MPREMOTE, "connect", str(port), *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        *MPREMOTE, "connect", str(port.resolve()), *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:

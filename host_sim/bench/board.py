@@ -40,7 +40,8 @@ NATIVE_USB = ("ESP32-C3", "ESP32-S3", "RP2040", "RP2350")  # the port is the chi
 
 class BenchBoard:
     """The board that `node_file` describes, wired as it says, with a flash of its own in `folder`, which survives this
-    object. `link`: where the port shall be found. `sleep_speed`: how many times faster deep sleep passes.
+    object. `link`: where the port shall be found. `sleep_speed`: how many times faster deep sleep passes; `flash_speed`:
+    likewise the flash's own work, for tests that are not about it.
 
     `async with` is power-on to the end. `state` is one of off, awake, asleep, bootloader, hung; `changed(state)` is
     called at each change. `boots`, `wakes`, `resets` (those by the watchdog in `bites`) count.
@@ -48,7 +49,7 @@ class BenchBoard:
 
     def __init__(
         self, node_file: NodeFile, folder: Path, link: Path, blank: bool = False, sleep_speed: int = 1, seed: int = 1,
-        changed: Callable[[str], None] = lambda state: None,
+        changed: Callable[[str], None] = lambda state: None, flash_speed: int = 1,
     ) -> None:  # fmt: skip
         self.board = boards.load(node_file.board)
         self.folder = folder
@@ -61,6 +62,7 @@ class BenchBoard:
             self._flash.unlink(missing_ok=True)
         settings = node_file.settings()
         flash = image.open_flash(self._flash, self.board)
+        flash.speed = flash_speed
         self.chip = CHIPS[self.board.chip](node_file.name, flash, seed, dict(settings["wifi"]))
         self.served = folder / "served.csv"
         world = World(seed, START_MS)

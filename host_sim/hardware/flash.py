@@ -24,7 +24,7 @@ class Flash:
     """`size` bytes in the file `path`, made blank if missing. Another size raises ValueError.
 
     `before(operation, now_us)` is called ahead of each program and erase and answers True to cut the power in it.
-    `erases[sector]` counts the erases of each sector.
+    `erases[sector]` counts the erases of each sector. `speed`: how many times shorter than a real one an operation is.
     """
 
     def __init__(self, path: Path, size: int, before: Callable[[str, int], bool] | None = None) -> None:
@@ -38,6 +38,7 @@ class Flash:
         self.size = size
         self.erases = [0] * (size // SECTOR)
         self.programmed_bytes = 0
+        self.speed = 1
 
     def _bounds(self, address: int, length: int) -> None:
         if not 0 <= address <= self.size - length:
@@ -56,7 +57,7 @@ class Flash:
         self.programmed_bytes += len(data)
         if cut:
             raise PowerCut(f"program at {address:#x}")
-        return PROGRAM_US * ((address % PAGE + len(data) + PAGE - 1) // PAGE)
+        return PROGRAM_US * ((address % PAGE + len(data) + PAGE - 1) // PAGE) // self.speed
 
     def program_pages(self, address: int, data: bytes, now_us: int, dice: random.Random) -> int:
         """As the boot ROM of an RP2 does it: whole pages, whatever was asked for; returns the microseconds it takes.
@@ -86,7 +87,7 @@ class Flash:
             raise PowerCut(f"erase of sector {sector}")
         self.cells[address : address + SECTOR] = b"\xff" * SECTOR
         self.erases[sector] += 1
-        return ERASE_US
+        return ERASE_US // self.speed
 
 
 def _torn_program(old: int, new: int, length: int, dice: random.Random) -> int:

@@ -49,12 +49,12 @@ async def rehearse(folder: Path, name: str) -> None:
     original = nodefile.load(ROOT / f"nodes/{node}.toml")
     key = hashlib.sha256(f"bench {node}".encode()).digest()
     bench = folder / "bench"
-    board = BenchBoard(original, bench, folder / "port", blank=True, sleep_speed=20)
+    board = BenchBoard(original, bench, folder / "port", blank=True, sleep_speed=60, flash_speed=50)
     cloud = CloudEnd(folder, board.clock.path)
     await asyncio.to_thread(cloud.start, ["127.0.0.1"])
     try:
         settings = {"cloud.host": "127.0.0.1", "cloud.port": cloud.mqtt[1], "report.interval": 60}
-        settings |= {"service.window": 2, "service.pin": PIN}
+        settings |= {"service.window": 1, "service.pin": PIN}
         node_file = nodefile.load(ROOT / f"nodes/{node}.toml", settings)
         files = folder / "files"
         channels = [list(channel)[:3] for channel in node_file.channels()]

@@ -10,6 +10,7 @@ import ast
 import base64
 import hashlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,8 @@ from tools.flash.link import BoardError, Link
 from tools.flash.progress import Report
 from tools.flash.tree import LAST, MANIFEST, Tree
 
-_CHUNK = 1536  # bytes of a file in one command; a board compiles it as 2 KiB of text
+_CHUNK = 768  # bytes of a file in one line
+_COMMAND = 2200  # characters sent at once, for a way there and back is dear; the board compiles them as a whole
 _PREPARE_S = 120
 _BACK_S = 20  # until a restarted board is at its port again
 _MPY = 6
@@ -50,6 +52,10 @@ def _rm(p):
  except OSError as e:
   if e.errno != 2:
    raise
+def _put(p, d):
+ if _h(NEW) == d:
+  os.rename(NEW, p)
+  print(p)
 def _dirs(p):
  at = 0
  while True:
@@ -61,7 +67,7 @@ def _dirs(p):
   except OSError as e:
    if e.errno != 17:
     raise
-"""
+""".replace("NEW", repr(_NEW))
 _PROBE = """
 try:
  _m = os.uname().machine, os.uname().release
@@ -168,22 +174,18 @@ def _bring(
 ) -> None:  # fmt: skip
     # Until the end the manifest names all that was or will be ours: an interrupted deploy leaves nothing unowned.
     if not set(wanted) <= set(known):
-        _write(link, MANIFEST, tree.manifest(known | wanted))
+        _write(link, {MANIFEST: tree.manifest(known | wanted)})
     copied = [name for name in changed if name != LAST]
     total = sum(len(files[name]) for name in copied)
-    done = 0
     with report.bar("copying") as update:
-        for name in copied:
-            _write(link, name, files[name])
-            done += len(files[name])
-            update(done, total)
+        _write(link, {name: files[name] for name in copied}, lambda done: update(done, total))
     for name in removed:
         link.run(f"_rm({name!r})")
     link.run(f"_rm({_NEW!r})")
-    _write(link, MANIFEST, tree.manifest(wanted))
+    _write(link, {MANIFEST: tree.manifest(wanted)})
     report.say("preparing the flash")
     link.run(_PREPARE, _PREPARE_S)
-    _write(link, LAST, files[LAST])
+    _write(link, {LAST: files[LAST]})
 
 
 def _digests(link: Link, names: list[str]) -> dict[str, str]:
@@ -191,15 +193,39 @@ def _digests(link: Link, names: list[str]) -> dict[str, str]:
     return dict(zip(names, said.split("\r\n"), strict=False))
 
 
-def _write(link: Link, name: str, content: bytes) -> None:
-    """One file: under another name, compared, renamed."""
-    link.run(f"_dirs({name!r})\nf = open({_NEW!r}, 'wb')\nw = f.write")
+def _write(link: Link, files: Tree, copied: Callable[[int], None] = lambda size: None) -> None:
+    """Each file under another name, compared, renamed. `copied` is told how many bytes have arrived so far."""
+    lines, ended, sent = [], [], 0
+
+    def send() -> None:
+        arrived = link.run("\n".join(lines)).splitlines()
+        for name in ended:
+            if name not in arrived:
+                raise FlashError(f"{link.port}: {name} did not arrive as it was sent; run the same command again")
+        copied(sent)
+        lines.clear()
+        ended.clear()
+
+    for name, content in files.items():
+        for line, size in _lines(name, content):
+            if lines and sum(map(len, lines)) + len(line) > _COMMAND:
+                send()
+            lines.append(line)
+            sent += size
+        ended.append(name)
+    if lines:
+        send()
+
+
+def _lines(name: str, content: bytes) -> Iterator[tuple[str, int]]:
+    """The code that writes one file, with how many bytes of it each line brings. The last prints the file's name if it
+    is whole.
+    """
+    yield f"_dirs({name!r})\nf = open({_NEW!r}, 'wb')\nw = f.write", 0
     for at in range(0, len(content), _CHUNK):
-        link.run(f"w(_b({base64.b64encode(content[at : at + _CHUNK])!r}))")
-    digest = hashlib.sha256(content).hexdigest()
-    arrived = link.run(f"f.close()\nd = _h({_NEW!r})\nif d == {digest!r}:\n os.rename({_NEW!r}, {name!r})\nprint(d)")
-    if arrived.strip() != digest:
-        raise FlashError(f"{link.port}: {name} did not arrive as it was sent; run the same command again")
+        chunk = content[at : at + _CHUNK]
+        yield f"w(_b({base64.b64encode(chunk)!r}))", len(chunk)
+    yield f"f.close()\n_put({name!r}, {hashlib.sha256(content).hexdigest()!r})", 0
 
 
 def _full(link: Link, error: BoardError, size: int, free: int) -> FlashError:
