@@ -1,5 +1,6 @@
 """An ESP32 is flashed by esptool itself, against a ROM loader on a pseudo-terminal; its flash is compared."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -7,18 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import serial
 from imagekit import esp_app, esp_image
 
 from host_sim.bench.romloader import Faults, NorFlash, RomLoader
 from tools import boards
 from tools.boards import Board
-from tools.flash import FlashError, Refusal, WrongBoardError, espimage, loader, partition_table, wipe
+from tools.flash import FlashError, Refusal, WrongBoardError, espimage, loader, partition_table, ports, wipe
 from tools.flash.loader import Loader
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ESP32 = boards.load("esp32")
 NAMES = ["esp32", "esp32c3", "esp32s3"]
 NOISE = bytes(range(256)) * 16
+
+
+@pytest.fixture(autouse=True)
+def hasty(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """esptool waits a third as long for an answer that never comes."""
+    path = tmp_path_factory.getbasetemp() / "esptool.cfg"
+    path.write_text("[esptool]\ntimeout = 1\n")
+    monkeypatch.setenv("ESPTOOL_CFGFILE", str(path))
 
 
 def written(board: Board, flash: NorFlash) -> bool:
@@ -117,7 +127,6 @@ def test_a_bit_that_turns_on_the_wire_is_sent_again() -> None:
 
 
 def test_a_lost_block_is_said_and_the_same_command_recovers() -> None:
-    """esptool waits 3 s for its answer and then gives up."""
     with RomLoader("ESP32", NorFlash(ESP32.flash_size), Faults(lose=2)) as chip:
         with pytest.raises(FlashError, match="No more data to read from the serial port; run the same command again"):
             flash(chip)
@@ -139,9 +148,10 @@ def test_a_cable_pulled_while_writing_is_said_and_the_same_command_recovers(bloc
     cells = NorFlash(ESP32.flash_size, NOISE)
     with (
         RomLoader("ESP32", cells, Faults(unplug=block)) as chip,
-        pytest.raises(FlashError, match="run the same command again"),
+        pytest.raises(FlashError, match="the board is gone .*; put the cable back in and run the same command") as said,
     ):
         flash(chip)
+    assert said.value.status == 1 and "\n" not in str(said.value)
     assert not written(ESP32, cells)
     with RomLoader("ESP32", cells) as chip:
         flash(chip, may_erase=block == 1)
@@ -153,8 +163,31 @@ def test_nobody_at_the_other_end_is_said_in_words(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(loader, "_ATTEMPTS", 1)
     _, slave = os.openpty()
-    with pytest.raises(FlashError, match="no ESP32 answers; hold its BOOT button"):
-        Loader(os.ttyname(slave), ESP32)
+    with pytest.raises(FlashError, match="no ESP32 answers; hold its BOOT button"), Loader(os.ttyname(slave), ESP32):
+        pass
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_busy_port_is_said_and_the_same_command_recovers(monkeypatch: pytest.MonkeyPatch, checked: bool) -> None:
+    """Whether our own look at the port finds it taken, or esptool does, a moment later."""
+    with RomLoader("ESP32", NorFlash(ESP32.flash_size)) as chip:
+        with serial.Serial(chip.port, exclusive=True) as other, monkeypatch.context() as patched:
+            if not checked:
+                patched.setattr(ports, "open_serial", lambda port: other)
+                patched.setattr(other, "close", lambda: None)
+            with pytest.raises(FlashError, match="another program has it open; close that one and run the same") as said:
+                flash(chip)
+            assert said.value.status == 1 and "\n" not in str(said.value) and not chip.operations
+        assert flash(chip)["written"]
+
+
+def test_esptool_is_a_program_and_no_part_of_ours() -> None:
+    """Its licence is the GPL, ours is not."""
+    for source in (ROOT / "tools").rglob("*.py"):
+        for line in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in line.names] if isinstance(line, ast.Import) else []
+            names += [line.module or ""] if isinstance(line, ast.ImportFrom) else []
+            assert not any(name.partition(".")[0] == "esptool" for name in names), source
 
 
 @pytest.mark.parametrize("name", NAMES)

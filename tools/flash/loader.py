@@ -1,95 +1,76 @@
-"""ESP32 boards in their ROM loader, through Espressif's esptool: one connection from chip check to reset."""
+"""ESP32 boards in their ROM loader, through Espressif's esptool: from the check of the chip to its reset.
+
+esptool is a program of its own, run as `python -m esptool` and never imported (it is under the GPL); what it says is
+read line by line. Between its runs the chip stays in its loader.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
-
-import serial
-from esptool import cmds
-from esptool.logger import TemplateLogger, log
-from esptool.util import FatalError
 
 from tools.boards import Board
 from tools.flash import FlashError, Refusal, WrongBoardError, espimage, ports
 from tools.flash import partition_table as tables
 
 _ATTEMPTS = 7
+_STAY, _LEAVE = "no-reset", "hard-reset"
+# A pipe is no terminal: without these, lines would come late, and fail where the system's code page lacks the bar.
+_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+_CHIP = re.compile(r"Connected to (\S+) on ")
+_SIZE = re.compile(r"Detected flash size: (\d+)([KM])B")
+_PERCENT = re.compile(r"(?:Writing|Reading) .* (\d+(?:\.\d+)?)% ")
+_ERROR = re.compile(r"A (fatal|serial exception) error occurred: (.*)")
+_BUSY = re.compile(r"Could not exclusively lock|Access is denied")  # of POSIX, of Windows
+_MUTE = "no ESP32 answers; hold its BOOT button, press RESET, and run the same command again"
 
 Progress = Callable[[int, int], None]
 
 
-class _Quiet(TemplateLogger):
-    """esptool's words go nowhere, its progress to `progress`; errors come as exceptions anyway."""
-
-    def __init__(self) -> None:
-        self.progress: Progress = lambda done, total: None
-
-    def print(self, *args: Any, **kwargs: Any) -> None: ...
-    def note(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
-    def error(self, message: str) -> None: ...
-    def stage(self, finish: bool = False) -> None: ...
-    def set_verbosity(self, verbosity: str) -> None: ...
-
-    def progress_bar(
-        self, cur_iter: int, total_iters: int, prefix: str = "", suffix: str = "", bar_length: int = 30
-    ) -> None:
-        self.progress(cur_iter, total_iters)
-
-
-# esptool has one logger for all, and takes another only once.
-_QUIET = _Quiet()
-log.set_logger(_QUIET)  # pyright: ignore[reportAttributeAccessIssue] -- a proxy for it
+def _nobody(done: int, total: int) -> None: ...
 
 
 class Loader:
-    """The chip on `port`, its stub running and its flash attached. A context manager: at its end the chip restarts."""
+    """The chip on `port`, checked when the context is entered; at its end the chip restarts."""
 
     def __init__(self, port: str, board: Board, baud: int = 460800) -> None:
-        """Connects. Raises Refusal for another chip or too small a flash, FlashError if nobody answers."""
         self.port = port
         self.board = board
-        ports.open_serial(port).close()  # says better than esptool why a port cannot be opened
-        with self._words("no ESP32 answers; hold its BOOT button, press RESET, and run the same command again"):
-            self._chip = cmds.detect_chip(port, connect_attempts=_ATTEMPTS)
-        try:
-            self._prepare(baud)
-        except BaseException:
-            self.close()
-            raise
-
-    def _prepare(self, baud: int) -> None:
-        found = self._chip.CHIP_NAME
-        if found != self.board.chip:
-            said = f"is an {found}, but {self.board.name} has an {self.board.chip}"
-            raise WrongBoardError(f"{self.port}: {said}; nothing was done")
-        with self._words():
-            self._chip = cmds.run_stub(self._chip)
-            if baud > 115200:
-                self._chip.change_baud(baud)
-            cmds.attach_flash(self._chip)
-            size = _bytes(cmds.detect_flash_size(self._chip))
-        if size < self.board.flash_size:
-            said = f"its flash has {size >> 10} KiB, {self.board.name} needs {self.board.flash_size >> 10} KiB"
-            raise WrongBoardError(f"{self.port}: {said}; nothing was done")
-        self.flash_size = size
+        self.flash_size = 0  # bytes, as the chip has it
+        self._baud = baud
 
     def __enter__(self) -> Loader:
+        """Raises Refusal for another chip or too small a flash, FlashError if nobody answers."""
+        ports.open_serial(self.port).close()  # says better than esptool why a port cannot be opened
+        said = self._esptool("flash-id", silent=_MUTE)
+        try:
+            self._check(said)
+        except Refusal:
+            self._esptool("flash-id", after=_LEAVE)
+            raise
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            with self._words():
-                cmds.reset_chip(self._chip, "hard-reset")
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Refusal):
+            self._esptool("flash-id", after=_LEAVE)
 
-    def close(self) -> None:
-        """Gives the port back."""
-        with contextlib.suppress(OSError):
-            self._chip._port.close()
+    def _check(self, said: str) -> None:
+        chip, size = _CHIP.search(said), _SIZE.search(said)
+        found = chip[1] if chip else "unknown chip"
+        if found != self.board.chip:
+            what = f"is an {found}, but {self.board.name} has an {self.board.chip}"
+            raise WrongBoardError(f"{self.port}: {what}; nothing was done")
+        self.flash_size = int(size[1]) << {"K": 10, "M": 20}[size[2]] if size else 0
+        if self.flash_size < self.board.flash_size:
+            what = f"its flash has {self.flash_size >> 10} KiB, {self.board.name} needs {self.board.flash_size >> 10} KiB"
+            raise WrongBoardError(f"{self.port}: {what}; nothing was done")
 
     def layout(self) -> bool | None:
         """Whether the chip's partition table is the board's; None for an erased one."""
@@ -97,52 +78,72 @@ class Loader:
         found = tables.decode(table)
         return None if found == () else found == self.board.partitions
 
-    def read(self, at: int, length: int, progress: Progress | None = None) -> bytes:
+    def read(self, at: int, length: int, progress: Progress = _nobody) -> bytes:
         """`length` bytes of flash from `at` on; their MD5 is checked."""
-        with self._words(), self._showing(progress):
-            data = cmds.read_flash(self._chip, at, length, None, no_progress=progress is None)
-        return data or b""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "flash.bin"
+            self._esptool("read-flash", hex(at), hex(length), str(file), progress=progress, total=length)
+            return file.read_bytes()
 
     def erase(self) -> None:
         """Erases the whole flash, which takes up to a minute."""
-        with self._words():
-            cmds.erase_flash(self._chip)
+        self._esptool("erase-flash")
 
     def write(self, image: bytes, progress: Progress) -> bool:
         """Brings the flash to hold `image` from the board's offset on, verified by MD5 -> whether it was written."""
-        at = espimage.offset(self.board)
-        size = f"{self.board.flash_size >> 20}MB"
-        wrote = []
-        with self._words(), self._showing(lambda done, total: (wrote.append(done), progress(done, total))):
-            cmds.write_flash(self._chip, [(at, image)], flash_size=size, skip_flashed=True)
-        return bool(wrote)
+        options = ("--flash-size", f"{self.board.flash_size >> 20}MB", "--skip-flashed")
+        return "skipping write" not in self._write(espimage.offset(self.board), image, progress, *options)
 
-    @contextlib.contextmanager
-    def _showing(self, progress: Callable[[int, int], Any] | None) -> Iterator[None]:
-        _QUIET.progress = progress or (lambda done, total: None)
-        try:
-            yield
-        finally:
-            _QUIET.progress = lambda done, total: None
+    def write_all(self, content: bytes, progress: Progress) -> None:
+        """Brings the flash to hold `content`, as `read` gave it, from its first byte on."""
+        self._write(0, content, progress, *("--flash-size", "keep", "--flash-mode", "keep", "--flash-freq", "keep"))
 
-    @contextlib.contextmanager
-    def _words(self, silent: str = "") -> Iterator[None]:
-        """What esptool raises, as one line. `silent`: what to say if the chip did not answer at all."""
-        try:
-            yield
-        except FatalError as error:
-            said = str(error).splitlines()[0].partition(". ")[0].rstrip(". ")
-            if "No serial data received" in str(error) or "Failed to connect" in said:
-                said = silent or "the chip stopped answering"
-            raise FlashError(f"{self.port}: {said}" + ("" if silent else "; run the same command again")) from error
-        except (serial.SerialException, OSError) as error:
-            raise ports.lost(self.port, error) from error
+    def _write(self, at: int, content: bytes, progress: Progress, *options: str) -> str:
+        # The node's secrets may be in it: the folder is its owner's only, and the file goes with it.
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "flash.bin"
+            file.write_bytes(content)
+            words = ("write-flash", *options, hex(at), str(file))
+            return self._esptool(*words, progress=progress, total=len(content))
 
+    def _esptool(
+        self, *words: str, after: str = _STAY, progress: Progress = _nobody, total: int = 0, silent: str = ""
+    ) -> str:
+        """Runs esptool -> what it said. `silent`: what to say if the chip did not answer at all. Raises FlashError."""
+        command = [sys.executable, "-m", "esptool", "--port", self.port, "--baud", str(self._baud)]
+        command += ["--connect-attempts", str(_ATTEMPTS), "--after", after, *words]
+        said = ""
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            encoding="utf-8", errors="replace", env=os.environ | _ENVIRONMENT,
+        )  # fmt: skip
+        with process:
+            try:
+                for line in process.stdout or ():
+                    said += line
+                    if percent := _PERCENT.match(line):
+                        progress(round(total * float(percent[1]) / 100), total)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise self._failed(said, silent)
+        return said
 
-def _bytes(size: str | None) -> int:
-    """esptool's "4MB", "256KB", None -> bytes."""
-    units = {"KB": 10, "MB": 20}
-    return int(size[:-2]) << units[size[-2:]] if size else 0
+    def _failed(self, said: str, silent: str) -> FlashError:
+        """What esptool gave up for, as one line."""
+        found = _ERROR.search(said)
+        if found is None:
+            last = (said.strip().splitlines() or ["no word from it"])[-1]
+            return FlashError(f"{self.port}: esptool failed: {last}; run the same command again")
+        kind, what = found[1], found[2].partition(". ")[0].rstrip(". ")
+        if _BUSY.search(said):
+            return ports.why_not(self.port, OSError(said))
+        if kind == "serial exception" or what.startswith("Could not open"):
+            return ports.lost(self.port, OSError(what))
+        if "No serial data received" in what or "Failed to connect" in what:
+            return FlashError(f"{self.port}: " + (silent or "the chip stopped answering; run the same command again"))
+        return FlashError(f"{self.port}: {what}; run the same command again")
 
 
 def flash(
