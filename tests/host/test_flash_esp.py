@@ -25,9 +25,9 @@ NOISE = bytes(range(256)) * 16
 
 @pytest.fixture(autouse=True)
 def hasty(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """esptool waits a third as long for an answer that never comes."""
+    """esptool waits less long for answers that never come."""
     path = tmp_path_factory.getbasetemp() / "esptool.cfg"
-    path.write_text("[esptool]\ntimeout = 1\n")
+    path.write_text("[esptool]\ntimeout = 1\nconnect_attempts = 1\nerase_write_timeout_per_mb = 4\n")
     monkeypatch.setenv("ESPTOOL_CFGFILE", str(path))
 
 
