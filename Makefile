@@ -10,8 +10,8 @@ FIELDNODE = $(PY) -m tools.cli
 FOR = $(or $(NODE),$(error name a node file: NODE=)) $(if $(PORT),--port $(PORT))
 
 .DEFAULT_GOAL := help
-.PHONY: help sim faults proof sweep report pictures cloud flash provision deploy backup erase selftest console test torture lint \
-	coverage bench build docs clean
+.PHONY: help sim faults proof sweep report pictures cloud flash provision deploy backup restore erase selftest console \
+	test torture lint coverage bench build docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ cloud: WEB  ?= 127.0.0.1:8080
 cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.lan" DATA=cloud-data
 	$(PY) -m cloud serve --guide --data $(DATA) --listen $(LISTEN):$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
 
-flash: $(READY) ## firmware onto the board of NODE: NODE=nodes/greenhouse.toml PORT=/dev/ttyUSB0 FW=image (both optional)
+flash: $(READY) ## firmware and node onto the board of NODE: NODE=nodes/greenhouse.toml PORT=/dev/ttyUSB0 FW=image (both optional)
 	$(FIELDNODE) flash $(FOR) $(if $(FW),--fw $(FW)) $(ARGS)
 
 provision: $(READY) ## make NODE known to the cloud end in DATA=cloud-data, and keep its keys beside the node file
@@ -62,8 +62,11 @@ deploy: $(READY) ## code, settings and identity onto the board of NODE: only wha
 backup: $(READY) ## read the flash of NODE's board into FILE
 	$(FIELDNODE) backup $(FOR) $(or $(FILE),$(error name a file: FILE=))
 
+restore: $(READY) ## bring NODE's board back to what FILE holds, a backup of it; asks first
+	$(FIELDNODE) restore $(FOR) $(or $(FILE),$(error name a file: FILE=)) $(ARGS)
+
 erase: $(READY) ## erase the board of NODE, readings not yet sent included; asks first
-	$(FIELDNODE) erase $(FOR)
+	$(FIELDNODE) erase $(FOR) $(ARGS)
 
 selftest: $(READY) ## check on the board itself that its ports keep their contract: PORT=
 	$(FIELDNODE) selftest $(if $(PORT),--port $(PORT))

@@ -17,11 +17,14 @@ from tools import boards, build
 from tools.boards import Board
 from tools.flash import FlashError, Refusal, tree
 from tools.flash.progress import Report
+from tools.identity import Identity
 from tools.nodefile import NodeFile, NodeFileError
 from tools.nodefile import load as load_node
 
 _SELFTEST = Path("selftest", "contract.py")  # in boards/; its last line begins with PASS or FAIL
 _FOLLOW_S = 0.05
+_SLEEPS_S = 86400
+_BACK_S = 20  # until a board that has got its firmware is at its port again
 
 
 class _Group(click.Group):
@@ -60,6 +63,18 @@ def _port(port: str | None, board: Board | None) -> str:
     return port or ports.find(board)
 
 
+def _back(port: str | None, board: Board, wait: float) -> str:
+    """The port of a board that has just got its firmware, where nobody named it: on native USB it comes back anew."""
+    end = time.monotonic() + max(wait, _BACK_S)
+    while True:
+        try:
+            return _port(port, board)
+        except Refusal:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.2)
+
+
 def _link(port: str, board: Board | None, wait: float = 0):
     from tools.flash.link import Link
 
@@ -78,19 +93,33 @@ def _link(port: str, board: Board | None, wait: float = 0):
 @_VOLUME
 @_BAUD
 @_WAIT
+@_STATUS
+@click.option("--firmware-only", is_flag=True, help="MicroPython and our partition table, and no node's files.")
 @_JSON
 def flash(
     node: Path, port: str | None, fw: Path | None, accept_sha256: str | None, erase: bool, volume: Path | None,
-    baud: int, wait: float, as_json: bool,
+    baud: int, wait: float, status_wait: float, firmware_only: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write MicroPython, and on an ESP32 our partition table, onto the board of NODE, a node file.
+    """Bring the board of NODE, a node file, to run the node: MicroPython, on an ESP32 our partition table, and what
+    `deploy` copies, if the node has been provisioned.
 
     What the node has stored stays, where the board already has our layout.
     """
     report = Report(as_json)
-    board = boards.load(load_node(node).board)
+    checked = load_node(node)
+    board = boards.load(checked.board)
+    missing = tree.missing(Identity(checked).read())
+    alone = firmware_only or bool(missing)
+    if not alone:
+        _plan(checked)  # whatever is wrong with it is said before a board is touched
     facts = _flash(board, port, fw, accept_sha256, erase, volume, baud, wait, report)
-    report.finish(facts, f"{board.name} has its firmware; next: fieldnode deploy {node}")
+    if alone:
+        first = f"fieldnode provision {node} --data FOLDER, then " if missing else ""
+        report.finish(facts, f"{board.name} has its firmware; next: {first}fieldnode deploy {node}")
+        return
+    report.say(f"{board.name} has its firmware and starts; next its files")
+    deployed, text = _deploy(checked, _back(port, board, wait), max(wait, _BACK_S), status_wait, report)
+    report.finish(facts | {"status": deployed.pop("status", None), "deploy": deployed}, text)
 
 
 def _flash(
@@ -127,8 +156,6 @@ def deploy(node: Path, port: str | None, dry_run: bool, wait: float, status_wait
 
 
 def _plan(node: NodeFile, whole: bool = True) -> tree.Tree:
-    from tools.identity import Identity
-
     build.build()
     identity = Identity(node).read()
     if whole:
@@ -141,7 +168,7 @@ def _dry_run(node: NodeFile, report: Report) -> None:
 
     files = _plan(node, whole=False)
     facts = deploying.dry_run(files)
-    missing = [name for name in tree.IDENTITY if name not in files]
+    missing = tree.missing(files)
     facts["missing"] = missing
     note = f"\nnot yet there: {', '.join(missing)}; made by `fieldnode provision`" if missing else ""
     report.finish(facts, deploying.dry_run_text(facts) + note)
@@ -223,6 +250,40 @@ def backup(node: Path, file: Path, port: str | None, wait: float, as_json: bool)
 
 
 @main.command()
+@_NODE
+@click.argument("file", type=click.Path(path_type=Path))
+@_PORT
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_WAIT
+@_JSON
+def restore(node: Path, file: Path, port: str | None, yes: bool, wait: float, as_json: bool) -> None:
+    """Bring NODE's board back to what FILE holds, which `backup` made of it. It restarts, and the node runs.
+
+    For a board that was erased, or one that takes another's place. What a node has measured since the backup is gone
+    from it, and its next readings would go by numbers that the cloud end knows already: it keeps those that came first.
+    """
+    from tools.flash import wipe
+
+    report = Report(as_json)
+    board = boards.load(load_node(node).board)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Refusal(f"{file}: {error.strerror or error}") from error
+    wipe.check(content, board, str(file))
+    device = _port(port, board)
+    if not yes and not report.confirm(f"{device}: write over all that is there with {file}?"):
+        raise Refusal(f"{device}: nothing was written; confirm, or give --yes")
+    with report.bar("writing") as update:
+        if board.family == "esp32":
+            wipe.restore_esp32(board, device, content, update)
+        else:
+            with _link(device, board, wait) as link:
+                wipe.restore_rp2(link, board, content, update)
+    report.finish({"file": str(file), "bytes": len(content)}, f"{device}: holds what {file} held")
+
+
+@main.command()
 @_PORT
 @_WAIT
 @click.option("--script", type=click.Path(path_type=Path), hidden=True)
@@ -291,10 +352,10 @@ def run(
     checked = load_node(node)
     board = boards.load(checked.board)
     _plan(checked)  # whatever is wrong with it is said before a board is touched
-    if not firmware.there(board, port, wait):
+    if not firmware.there(board, port, volume, wait):
         _flash(board, port, fw, accept_sha256, erase, volume, baud, wait, report)
-    device = _port(port, board)
-    facts, text = _deploy(checked, device, max(wait, 20), status_wait, report)
+    device = _back(port, board, wait)
+    facts, text = _deploy(checked, device, max(wait, _BACK_S), status_wait, report)
     report.say(text)
     _follow(device, b"\rlog -f\r" if "status" in facts else b"")
 
@@ -305,20 +366,24 @@ def _follow(port: str, question: bytes) -> None:
 
     from tools.flash import ports
 
-    line = ports.open_serial(port, 20)
-    line.write(question)
-    while True:
-        try:
-            sys.stdout.write(line.read(4096).decode("utf-8", "replace"))
-            sys.stdout.flush()
-        except (serial.SerialException, OSError):
+    line = None
+    try:
+        while True:
+            try:
+                if line is None:
+                    # Native USB goes away while the node sleeps.
+                    line = ports.open_serial(port, _SLEEPS_S)
+                    line.write(question)
+                sys.stdout.write(line.read(4096).decode("utf-8", "replace"))
+                sys.stdout.flush()
+            except (serial.SerialException, OSError):
+                if line is not None:
+                    line.close()
+                line = None
+            time.sleep(_FOLLOW_S)
+    except KeyboardInterrupt:
+        if line is not None:
             line.close()
-            line = ports.open_serial(port, 86400)  # native USB goes away while the node sleeps
-            line.write(question)
-        except KeyboardInterrupt:
-            line.close()
-            return
-        time.sleep(_FOLLOW_S)
 
 
 if __name__ == "__main__":

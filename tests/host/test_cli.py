@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,20 +106,74 @@ def test_the_board_is_found_by_its_family_or_what_is_there_is_told() -> None:
         ports.find(None, lambda: [ESP, PICO])
 
 
-def test_an_rp2_is_backed_up_and_erased_through_its_prompt(tmp_path: Path) -> None:
-    """Its firmware stays: only the blocks of the filesystem are within reach, and the firmware formats them anew."""
+WRITING = """
+def _write(self, n, buf):
+    self.file.seek(n * 4096)
+    self.file.write(buf)
+    self.file.flush()
+Flash.writeblocks = _write
+"""
+COUNTS = "with open('boots', 'a') as f:\n f.write('x')\n"
+
+
+def test_an_rp2_is_backed_up_erased_and_restored_through_its_prompt(tmp_path: Path) -> None:
+    """Its firmware stays: only the blocks of the filesystem are within reach, and the firmware formats them anew. What
+    is put back boots.
+    """
     board = replace(boards.load("pico_w"), storage=(0x12C000, 64 * 4096))
-    with ReplBoard(tmp_path, machine="Raspberry Pi Pico W with RP2040", blocks=64) as there:
+    there = ReplBoard(tmp_path, machine="Raspberry Pi Pico W with RP2040", blocks=64)
+    with (tmp_path / "modules" / "rp2.py").open("a") as module:
+        module.write(WRITING)
+    with there:
         with Link(there.port) as link:
-            link.run("with open('key', 'w') as f:\n f.write('secret')")
-        with Link(there.port) as link:
+            for name, text in {"key": "secret", "main.py": COUNTS}.items():
+                link.run(f"with open({name!r}, 'w') as f:\n f.write({text!r})")
+            link.restart()
+        with Link(there.port, 10) as link:
+            assert link.run("print(open('boots').read())").strip() == "x"
+            before = there.image.read_bytes()
             data = wipe.read_rp2(link, board, lambda done, total: None)
-        assert data == there.image.read_bytes() and b"secret" in data
-        with Link(there.port) as link:
+        assert data == before and b"secret" in data
+        with Link(there.port, 10) as link:
             wipe.rp2(link, board)
-        with Link(there.port) as link:
+        with Link(there.port, 10) as link:
             assert link.run("import os\nprint(os.listdir())").strip() == "[]"
         assert b"secret" not in there.image.read_bytes()
+        with Link(there.port, 10) as link, pytest.raises(KeyboardInterrupt):
+            wipe.restore_rp2(link, board, data, cut_after(32))
+        there.unplug()
+        there.plug()
+        with Link(there.port, 10) as link:
+            assert link.run("import os\nprint(os.listdir())").strip() == "[]", "half a filesystem is worse than none"
+            wipe.restore_rp2(link, board, data, lambda done, total: None)
+        with Link(there.port, 10) as link:
+            assert link.run("print(open('boots').read(), open('key').read())").strip() == "xx secret"
+
+
+def cut_after(blocks: int) -> Callable[[int, int], None]:
+    def update(done: int, total: int) -> None:
+        if done >= blocks * 4096:
+            raise KeyboardInterrupt
+
+    return update
+
+
+@pytest.mark.parametrize(
+    ("node", "content"),
+    [
+        ("greenhouse", b"\xff" * 0x400000),
+        ("greenhouse", b"\xff" * 0x1000 + b"\xe9"),
+        ("cellar", bytes(848 * 1024)),
+        ("cellar", b"12345678littlefs"),
+    ],
+)
+def test_what_is_no_backup_of_the_board_is_refused_before_a_port_is_touched(
+    tmp_path: Path, node: str, content: bytes
+) -> None:
+    (tmp_path / "x.bin").write_bytes(content)
+    words = ("restore", str(ROOT / f"nodes/{node}.toml"), str(tmp_path / "x.bin"), "--port", "/dev/nothing", "--yes")
+    said = fieldnode(*words, status=2).stderr
+    assert "x.bin: is no backup of an" in said and "/dev/nothing" not in said
 
 
 def test_a_self_test_is_run_on_the_board_and_its_verdict_counts(tmp_path: Path) -> None:

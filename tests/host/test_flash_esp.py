@@ -175,7 +175,7 @@ def test_a_busy_port_is_said_and_the_same_command_recovers(monkeypatch: pytest.M
             if not checked:
                 patched.setattr(ports, "open_serial", lambda port: other)
                 patched.setattr(other, "close", lambda: None)
-            with pytest.raises(FlashError, match="another program has it open; close that one and run the same") as said:
+            with pytest.raises(FlashError, match="another program has it open; close that one and run") as said:
                 flash(chip)
             assert said.value.status == 1 and "\n" not in str(said.value) and not chip.operations
         assert flash(chip)["written"]

@@ -40,7 +40,9 @@ async def talk(folder: Path, name: str) -> None:
     node = NODES[name]
     file = ROOT / f"nodes/{node}.toml"
     key = hashlib.sha256(f"bench {node}".encode()).digest()
-    board = BenchBoard(nodefile.load(file), folder / "bench", folder / "port", blank=True, sleep_speed=20, flash_speed=50)
+    board = BenchBoard(
+        nodefile.load(file), folder / "bench", folder / "port", blank=True, sleep_speed=20, flash_speed=50
+    )
     cloud = CloudEnd(folder, board.clock.path)
     await asyncio.to_thread(cloud.start, ["127.0.0.1"])
     try:

@@ -2,21 +2,23 @@
 
 import asyncio
 import json
+import stat
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from host_sim.bench import BenchBoard
+from host_sim.bench.romloader import NorFlash, RomLoader
 from host_sim.cloudend import CloudEnd
 from tools import nodefile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-NODES = {"esp32": "greenhouse", "pico_w": "cellar"}
-WINDOW_S = 2
+WINDOW_S = 1
+VERSION = b"v1.29.0 on 2026-08-24"
+FLASH_SPEED = 20
 
 
 async def command(*words: object, status: int = 0) -> str:
@@ -37,36 +39,89 @@ def node_file(folder: Path, name: str, port: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", NODES)
-def test_from_a_bare_board_to_a_reading_in_three_commands(tmp_path: Path, name: str) -> None:
-    asyncio.run(asyncio.wait_for(rehearse(tmp_path, NODES[name]), 115))
+def uf2_of(flash: Path, version: bytes) -> bytes:
+    """A UF2 file for a Pico W: what its flash holds at its beginning, and another `version`."""
+    code, image = flash.read_bytes()[:0x8000], b""
+    for number in range(len(code) // 256):
+        at = 256 * number
+        data = version.ljust(256, b"\0") if number == 5 else code[at : at + 256]
+        head = (0x0A324655, 0x9E5D5157, 0x2000, 0x10000000 + at, 256, number, len(code) // 256, 0xE48BFF56)
+        image += struct.pack("<8I476sI", *head, data, 0x0AB16F30)
+    return image
+
+
+@pytest.mark.parametrize("node", ["greenhouse", "cellar"])
+def test_from_a_provisioned_node_to_its_readings_and_a_second_deploy(tmp_path: Path, node: str) -> None:
+    asyncio.run(asyncio.wait_for(rehearse(tmp_path, node), 115))
 
 
 async def rehearse(folder: Path, node: str) -> None:
+    """An ESP32 that has its firmware is deployed to; a Pico W goes the whole way, by the volume of its boot ROM."""
     board = BenchBoard(
-        nodefile.load(ROOT / f"nodes/{node}.toml"), folder / "bench", folder / "port", blank=True, sleep_speed=20
-    )
+        nodefile.load(ROOT / f"nodes/{node}.toml"), folder / "bench", folder / "port", blank=True, sleep_speed=20,
+        flash_speed=FLASH_SPEED,
+    )  # fmt: skip
     cloud = CloudEnd(folder, board.clock.path)
     await asyncio.to_thread(cloud.start, ["127.0.0.1"])
     try:
         path = node_file(folder, node, cloud.mqtt[1])
-        words = ("tools.cli", "deploy", path, "--port", board.port.link, "--wait", 30, "--status-wait", 0, "--json")
+        options = (path, "--port", board.port.link, "--wait", 30, "--json")
+        deploy = ("tools.cli", "deploy", *options, "--status-wait", 0)
         await command("tools.cli", "provision", path, "--data", cloud.data)
         async with board:
-            assert len(json.loads(await command(*words))["copied"]) > 50
-            await board.settled("asleep", 60)
-            rows = await command("cloud", "query", node, "--format", "json", "--data", cloud.data)
-            assert {row["channel"] for row in json.loads(rows)} >= {"air.temperature"}
-            await board.settled("awake", 30)
-            began = time.monotonic()
-            again = json.loads(await command(*words))
-            took = time.monotonic() - began
+            if board.native:
+                await by_volume(board, options)
+            else:
+                assert len(json.loads(await command(*deploy))["copied"]) > 50
+            query = ("cloud", "query", node, "--format", "json", "--data", cloud.data)
+            while not (rows := json.loads(await command(*query))):
+                await asyncio.sleep(0.5)
+            assert {row["channel"] for row in rows} >= {"air.temperature"}
+            again = json.loads(await command(*deploy))
             assert again["copied"] == again["removed"] == []
-            assert again["seconds"] < 3, f"{again['seconds']} s, {took:.1f} with the wait for a sleeping node"
+            assert again["seconds"] < 3, f"{again['seconds']} s"
             await board.settled("asleep", 60)
             assert board.bites == 0
+        if not board.native:
+            await back_from_a_backup(board, path)
     finally:
         await asyncio.to_thread(cloud.stop)
+
+
+async def by_volume(board: BenchBoard, options: tuple) -> None:
+    """One command: the running board into its boot ROM, the image onto its volume, the node's files, its first boot."""
+    await board.settled("awake", 20)
+    image = board.folder / "fw.uf2"
+    image.write_bytes(uf2_of(board.folder / "flash.bin", VERSION))
+    words = ("tools.cli", "flash", *options, "--fw", image, "--volume", board.folder / "RPI-RP2")
+    done = json.loads(await command(*words))
+    assert done["written"] and VERSION in (board.folder / "flash.bin").read_bytes()[:0x8000]
+    assert len(done["deploy"]["copied"]) > 50 and done["status"]["board"] == "pico_w"
+
+
+async def back_from_a_backup(board: BenchBoard, path: Path) -> None:
+    """Backup, erase, restore, of an ESP32 in its ROM loader: the flash is what it was, and the node wakes from it."""
+    flash, kept = board.folder / "flash.bin", board.folder / "kept.bin"
+    before = flash.read_bytes()
+    with RomLoader(board.board.chip, NorFlash(len(before), before)) as rom:
+        port = ("--port", rom.port, "--json")
+        await command("tools.cli", "backup", path, kept, *port)
+        assert kept.read_bytes() == before and stat.S_IMODE(kept.stat().st_mode) == 0o600
+        await command("tools.cli", "erase", path, *port, "--yes")
+        assert not rom.flash.cells.strip(b"\xff")
+        await command("tools.cli", "restore", path, kept, *port, "--yes")
+        assert rom.flash.cells == before
+        flash.write_bytes(rom.flash.cells)
+    async with BenchBoard(nodefile.load(path), board.folder, board.port.link, flash_speed=FLASH_SPEED) as same:
+        await wakes(same)
+
+
+async def wakes(board: BenchBoard) -> None:
+    """It boots, reports, and sleeps: nothing had to be formatted, and nothing was wrong."""
+    said = board.console_log.stat().st_size
+    await board.settled("awake", 30)
+    await board.settled("asleep", 60)
+    assert b"Traceback" not in (words := board.console_log.read_bytes()[said:]) and b"formatting" not in words
 
 
 def test_a_running_pico_gets_its_firmware_by_command_and_keeps_its_files(tmp_path: Path) -> None:
@@ -74,20 +129,15 @@ def test_a_running_pico_gets_its_firmware_by_command_and_keeps_its_files(tmp_pat
 
 
 async def firmware(folder: Path) -> None:
-    path = ROOT / "nodes" / "cellar.toml"
+    """The node has no identity: the command ends after the firmware, and says in one line what comes next."""
+    path = node_file(folder, "cellar", 8883)
     board = BenchBoard(nodefile.load(path), folder / "bench", folder / "port", blank=True)
     async with board:
         await board.settled("awake", 20)
-        code = (board.folder / "flash.bin").read_bytes()[:0x8000]
-        image = b""
-        for number in range(len(code) // 256):
-            at = 256 * number
-            data = b"v1.29.0 on 2026-08-24".ljust(256, b"\0") if number == 5 else code[at : at + 256]
-            head = (0x0A324655, 0x9E5D5157, 0x2000, 0x10000000 + at, 256, number, len(code) // 256, 0xE48BFF56)
-            image += struct.pack("<8I476sI", *head, data, 0x0AB16F30)
-        (folder / "fw.uf2").write_bytes(image)
-        words = ("tools.cli", "flash", path, "--port", board.port.link, "--fw", folder / "fw.uf2", "--json")
-        done = json.loads(await command(*words, "--wait", 10, "--volume", board.folder / "RPI-RP2"))
-        assert done["written"]
+        (folder / "fw.uf2").write_bytes(uf2_of(board.folder / "flash.bin", VERSION))
+        words = ("tools.cli", "flash", path, "--port", board.port.link, "--fw", folder / "fw.uf2", "--wait", 10)
+        said = await command(*words, "--volume", board.folder / "RPI-RP2")
+        then = f"next: fieldnode provision {path} --data FOLDER, then fieldnode deploy {path}"
+        assert said.splitlines()[-1] == f"pico_w has its firmware; {then}"
         await board.settled("awake", 20)
-        assert b"v1.29.0" in (board.folder / "flash.bin").read_bytes()[:0x8000]
+        assert VERSION in (board.folder / "flash.bin").read_bytes()[:0x8000]

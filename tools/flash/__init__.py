@@ -15,5 +15,9 @@ class Refusal(FlashError):
     status = 2
 
 
+class FirmwareError(Refusal):
+    """The board's MicroPython cannot take what we copy: another has to be flashed first."""
+
+
 class WrongBoardError(Refusal):
     """Another board than the node file's is on the port."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.boards import Board
-from tools.flash import FlashError, Refusal, WrongBoardError, tree
+from tools.flash import FirmwareError, FlashError, Refusal, WrongBoardError, tree
 from tools.flash.link import BoardError, Link
 from tools.flash.progress import Report
 from tools.flash.tree import LAST, MANIFEST, Tree
@@ -117,9 +117,10 @@ def fits(found: Found, board: Board, port: str) -> None:
         raise WrongBoardError(f"{port}: {said}; nothing was done")
     if found.mpy != _MPY:
         said = f"MicroPython {found.release} reads .mpy files {found.mpy}, not {_MPY}"
-        raise Refusal(f"{port}: {said}; first `fieldnode flash`")
+        raise FirmwareError(f"{port}: {said}; first `fieldnode flash`")
     if found.ring is False:
-        raise Refusal(f"{port}: has no partition 'ring'; first `fieldnode flash`, which writes our partition table")
+        said = "has no partition 'ring'; first `fieldnode flash`, which writes our partition table"
+        raise FirmwareError(f"{port}: {said}")
 
 
 def deploy(link: Link, board: Board, files: Tree, report: Report) -> dict[str, Any]:

@@ -23,6 +23,11 @@ def offset(board: Board) -> int:
     return _LOADER[board.chip]
 
 
+def chip_id(board: Board) -> bytes:
+    """What an image of this board's chip has at 12."""
+    return _CHIP_IDS[board.chip].to_bytes(2, "little")
+
+
 def prepare(image: bytes, board: Board, name: str) -> bytes:
     """`image` with the partition table of `board`, to be written at `offset(board)`.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.boards import Board
-from tools.flash import FlashError, Refusal, WrongBoardError, deploy, espimage, images, ports, uf2
-from tools.flash.link import Link
+from tools.flash import FirmwareError, FlashError, Refusal, deploy, espimage, images, ports, uf2
+from tools.flash.link import Link, SilentError
 from tools.flash.progress import Report
 
 _VOLUME_S = 30
@@ -87,14 +87,17 @@ def rp2(
     return facts | {"volume": str(place), "written": True, "seconds": round(time.monotonic() - began, 2)}
 
 
-def there(board: Board, port: str | None, wait_s: float) -> bool:
-    """Whether a board with a fitting MicroPython answers; its node is left interrupted. Refuses another board."""
+def there(board: Board, port: str | None, volume: Path | None, wait_s: float) -> bool:
+    """Whether a board with a fitting MicroPython answers; its node is left interrupted.
+
+    Refuses another board. A port that cannot be used says nothing of what is on the board, and raises FlashError.
+    """
+    if board.family == "rp2" and uf2.find(board, volume) is not None:
+        return False
+    device = port or ports.find(board)
     try:
-        device = port or ports.find(board)
         with Link(device, wait_s, pulse=board.family == "esp32") as link:
             deploy.fits(deploy.probe(link), board, device)
-        return True
-    except WrongBoardError:
-        raise
-    except FlashError:
+    except (SilentError, FirmwareError):
         return False
+    return True

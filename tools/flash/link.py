@@ -24,6 +24,10 @@ _READ_S = 2.0
 RESET = "import machine\nmachine.reset()"
 
 
+class SilentError(FlashError):
+    """The port is there, and nobody on it answers as Python's prompt does."""
+
+
 class BoardError(FlashError):
     """Code on the board raised; `last` is the last line of its traceback, such as `OSError: 28`."""
 
@@ -66,7 +70,7 @@ class Link:
             if self._try(min(_ENTER_S[0] * tries, _ENTER_S[1])):
                 return
             if time.monotonic() >= end:
-                raise FlashError(
+                raise SilentError(
                     f"{self.port}: the board does not answer; it may be asleep: press its RESET button and run the "
                     "same command again at once"
                 )

@@ -69,8 +69,9 @@ class Loader:
             raise WrongBoardError(f"{self.port}: {what}; nothing was done")
         self.flash_size = int(size[1]) << {"K": 10, "M": 20}[size[2]] if size else 0
         if self.flash_size < self.board.flash_size:
-            what = f"its flash has {self.flash_size >> 10} KiB, {self.board.name} needs {self.board.flash_size >> 10} KiB"
-            raise WrongBoardError(f"{self.port}: {what}; nothing was done")
+            what = f"its flash has {self.flash_size >> 10} KiB"
+            needs = f"{self.board.name} needs {self.board.flash_size >> 10} KiB"
+            raise WrongBoardError(f"{self.port}: {what}, {needs}; nothing was done")
 
     def layout(self) -> bool | None:
         """Whether the chip's partition table is the board's; None for an erased one."""

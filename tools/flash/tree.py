@@ -36,12 +36,16 @@ def plan(node: NodeFile, identity: Mapping[str, bytes], out: Path = build.OUT) -
     return files
 
 
+def missing(identity: Mapping[str, bytes]) -> list[str]:
+    """What an identity lacks."""
+    return [name for name in IDENTITY if name not in identity]
+
+
 def complete(identity: Mapping[str, bytes], node: NodeFile) -> None:
     """Refuses an identity that lacks something."""
-    missing = [name for name in IDENTITY if name not in identity]
-    if missing:
+    if lacking := missing(identity):
         raise Refusal(
-            f"{node.name} has no {', '.join(missing)}: first run `fieldnode provision {node.path} --data FOLDER`, "
+            f"{node.name} has no {', '.join(lacking)}: first run `fieldnode provision {node.path} --data FOLDER`, "
             "which makes it known to the cloud end"
         )
 
