@@ -1,15 +1,17 @@
-"""The five commands from a bare board to its readings, run against a simulated one: `python -m tools.session`.
+"""The four commands from a bare board to its readings, run against a simulated one: `python -m tools.session`.
 
 A person's are in README.md. Run here are the same, with their addresses, paths and ports exchanged for those of a
-bench: a bare ESP32 first in its boot ROM, where real esptool writes a stand-in for MicroPython's image, then with that
-flash at its prompt, where real mpremote finds it; and the real cloud end. The node file differs by the cloud's address,
-a contact each minute, and a service window of 2 s. docs/pictures/session.svg shows what they said, with the names
-exchanged back.
+bench: a bare ESP32 first in its boot ROM, where real esptool writes a stand-in for MicroPython's image, and, as soon as
+the same command says that it starts, with that flash at its prompt, where real mpremote's transport finds it: a
+pseudo-terminal has no line by which to reset a chip. And the real cloud end. The node file differs by the cloud's
+address, a contact each minute, and a service window of 2 s. docs/pictures/session.svg shows what they said, with the
+names exchanged back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import re
@@ -18,8 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -33,14 +34,14 @@ from tools.catalogue import ROOT
 
 ADDRESS, NODE, PORT = "192.168.1.10", "nodes/greenhouse.toml", "/dev/ttyUSB0"
 PAGE = "127.0.0.1:8080"
-CLOUD, PROVISION, FLASH, DEPLOY, ASK = COMMANDS = (
+CLOUD, PROVISION, FLASH, ASK = COMMANDS = (
     f"make cloud ADDR={ADDRESS}",
     f"make provision NODE={NODE}",
     f"make flash NODE={NODE} PORT={PORT}",
-    f"make deploy NODE={NODE} PORT={PORT}",
     f"curl 'http://{PAGE}/api/nodes/greenhouse/readings?format=csv'",
 )
 PICTURE = ROOT / "docs" / "pictures" / "session.svg"
+STARTS = "has its firmware and starts"  # what flash says when the chip has left its boot ROM
 TITLE = "from a bare board to its readings; the board is simulated"
 _HERE = "127.0.0.1"
 _COLUMNS = 110
@@ -53,10 +54,13 @@ class SessionError(Exception):
 
 
 class Session:
-    """Runs the commands in `folder`. `said`: each with what it printed, as a person would see it."""
+    """Runs the commands in `folder`. `said`: each with what it printed, as a person would see it. `look` is given the
+    page's address while it is served.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, look: Callable[[str], None]) -> None:
         self.folder = folder
+        self._look = look
         self.said: list[tuple[str, str]] = []
         self._port = folder / "port"
         self._node = folder / "greenhouse.toml"
@@ -65,25 +69,27 @@ class Session:
         self._page = self._mqtt = ""
 
     async def run(self) -> None:
-        """All five, in order. Raises SessionError."""
+        """All four, in order. Raises SessionError."""
         board = boards.load(nodefile.load(ROOT / NODE).board)
         with self._cloud():
             self._node.write_text(self._as_changed((ROOT / NODE).read_text()))
             await self._step(PROVISION, f"DATA={self._data}")
             self._image.write_bytes(standin.esp_image(board))
+            (self.folder / "board").mkdir()
             with RomLoader(board.chip, NorFlash(board.flash_size)) as rom:
                 self._port.symlink_to(rom.port)
-                await self._step(FLASH, f"FW={self._image}")
-                flash = bytes(rom.flash.cells)
-            self._port.unlink()
-            (self.folder / "board").mkdir()
-            (self.folder / "board" / "flash.bin").write_bytes(flash)
+                flashing = await self._start(FLASH, f"FW={self._image}")
+                told = await self._told(flashing, STARTS)
+                self._port.unlink()
+            (self.folder / "board" / "flash.bin").write_bytes(rom.flash.cells)
             async with BenchBoard(nodefile.load(self._node), self.folder / "board", self._port) as bench:
-                await self._step(DEPLOY, "ARGS=--wait 20")
+                told += await self._told(flashing)
+                self.said.append((FLASH, self._shown(told)))
                 await self._until_delivered(bench)
                 await self._step(ASK)
+                await asyncio.to_thread(self._look, f"http://{self._page}/")
 
-    @contextmanager
+    @contextlib.contextmanager
     def _cloud(self) -> Iterator[None]:
         """The first command, which runs until Ctrl-C."""
         words = self._words(CLOUD) + [f"DATA={self._data}", "PORT=0", f"LISTEN={_HERE}", f"WEB={_HERE}:0"]
@@ -122,6 +128,28 @@ class Session:
             await asyncio.sleep(1)
         raise SessionError(f"no reading in {_STEP_S} s; the board is {bench.state}")
 
+    async def _start(self, command: str, *more: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._words(command), *more, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}, start_new_session=True,
+        )  # fmt: skip
+
+    async def _told(self, process: asyncio.subprocess.Process, until: str | None = None) -> str:
+        """What a command says: up to a line that holds `until`, or to its end. Raises SessionError if it fails."""
+        told = ""
+        try:
+            while process.stdout and (line := await asyncio.wait_for(process.stdout.readline(), _STEP_S)):
+                told += line.decode()
+                if until is not None and until in told:
+                    return told
+            if until is not None or await process.wait():
+                raise SessionError(told)
+            return told
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+
     async def _step(self, command: str, *more: str) -> None:
         words = [*self._words(command), *more]
         done = await asyncio.to_thread(
@@ -159,9 +187,9 @@ class Session:
         return text.replace("= 3600 ", "= 60 ") + "\n[service]\nwindow = 2\n"
 
 
-def perform(folder: Path) -> list[tuple[str, str]]:
+def perform(folder: Path, look: Callable[[str], None] = lambda page: None) -> list[tuple[str, str]]:
     """Runs the session in `folder`, which is empty -> each command with what it said. Raises SessionError."""
-    session = Session(folder.resolve())
+    session = Session(folder.resolve(), look)
     asyncio.run(session.run())
     return session.said
 

@@ -1,26 +1,46 @@
-"""README's five commands, as they are run for its picture: from a bare board to its readings."""
+"""README's four commands, as they are run for its picture: from a bare board to its readings."""
 
 import csv
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from host_sim.bench import standin
 from tools import session
+from tools.chromium import Chromium
 from tools.session import ASK, COMMANDS, ROOT, SessionError
 
+# What stands beneath the node's name on the page: [channel, value and unit] of each of its last readings.
+VALUES = """Object.fromEntries([...document.querySelectorAll('article.card .values li')].map(
+    each => [each.querySelector('.name').textContent, each.querySelector('.value').textContent]))"""
 
-def test_readme_tells_these_commands_in_this_order() -> None:
-    lines = [line.strip() for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("    ")]
-    at = [[index for index, line in enumerate(lines) if f"{line}  ".startswith(f"{each}  ")] for each in COMMANDS]
-    assert at[0], f"README.md lacks {COMMANDS[0]}"
-    assert at == [[at[0][0] + index] for index in range(len(COMMANDS))]
+
+def test_readmes_section_is_these_commands_in_this_order_and_nothing_else() -> None:
+    words = ("No", "One", "Two", "Three", "Four", "Five")
+    heading = f"## {words[len(COMMANDS)]} commands for a real board\n"
+    section = (ROOT / "README.md").read_text().partition(heading)[2].partition("\n## ")[0]
+    assert section, f"README.md lacks {heading}"
+    told = [line[4:].split("  ")[0].rstrip() for line in section.splitlines() if line.startswith("    ")]
+    assert told == list(COMMANDS)
 
 
 @pytest.mark.needs("make")
 @pytest.mark.needs("curl")
+@pytest.mark.needs("chromium")
 def test_from_a_bare_board_to_its_readings(tmp_path: Path) -> None:
-    said = session.perform(tmp_path)
+    shown: dict[str, str] = {}
+    stored: list[dict[str, str]] = []
+
+    def look(page: str) -> None:
+        with Chromium() as browser:
+            browser.open(page)
+            shown.update(browser.evaluate(VALUES))
+            assert browser.errors == []
+        with urllib.request.urlopen(f"{page}api/nodes/greenhouse/readings?format=csv", timeout=20) as answer:
+            stored.extend(csv.DictReader(answer.read().decode().splitlines()))
+
+    said = session.perform(tmp_path, look)
     assert [command for command, _ in said] == list(COMMANDS)
     rows = list(csv.DictReader(dict(said)[ASK].splitlines()))
     names = {"air.temperature", "air.humidity", "air.pressure", "light.voltage"}
@@ -28,9 +48,13 @@ def test_from_a_bare_board_to_its_readings(tmp_path: Path) -> None:
     board = tmp_path / "board"
     served = [line.split(",") for line in (board / "served.csv").read_text().splitlines()]
     true = next(int(line[3]) for line in served if line[1:3] == ["air", "temperature"])
-    stored = next(float(row["value"]) for row in rows if row["channel"] == "air.temperature")
-    assert abs(100 * stored - true) <= 1.01, "the driver's integers are within one digit of the datasheet's formula"
+    first = next(float(row["value"]) for row in rows if row["channel"] == "air.temperature")
+    assert abs(100 * first - true) <= 1.01, "the driver's integers are within one digit of the datasheet's formula"
     assert standin.VERSION in (board / "flash.bin").read_bytes(), "the board does not run from what esptool wrote"
+    assert shown.keys() == names, "the page lacks a reading"
+    for channel, value in shown.items():
+        known = [f"{row['value']} {row['unit']}" for row in stored if row["channel"] == channel]
+        assert value in known, f"the page shows {channel} {value}, the database holds {known}"
     drawn = session.picture(said)
     assert "nodes/.identity/greenhouse" in dict(said)[session.PROVISION]
     assert str(tmp_path) not in drawn
