@@ -309,15 +309,36 @@ def selftest(port: str | None, wait: float, script: Path | None) -> None:
 
 @main.command()
 @_NODE
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The cloud end's data folder.")
-@click.option("--renew", is_flag=True, help="Give the node another certificate.")
+@click.option("--data", type=click.Path(path_type=Path), help="The data folder of a cloud end on this machine.")
+@click.option("--credentials", type=click.Path(path_type=Path), help="What a cloud end elsewhere has issued, a folder.")
+@click.option("--renew", is_flag=True, help="Give the node another certificate; with --data.")
 @_JSON
-def provision(node: Path, data: Path, renew: bool, as_json: bool) -> None:
-    """Make NODE, a node file, known to the cloud end, and keep what the node must carry in .identity/ beside it."""
+def provision(node: Path, data: Path | None, credentials: Path | None, renew: bool, as_json: bool) -> None:
+    """Make NODE, a node file, known to the cloud end, and keep what the node must carry in .identity/ beside it.
+
+    With a cloud end on another machine: without --data the node's key is made, and told what to run over there;
+    with --credentials what that has written is kept.
+    """
     from tools import provision as provisioning
 
     report = Report(as_json)
-    facts = provisioning.provision(load_node(node), data, renew)
+    checked = load_node(node)
+    if renew and data is None or data is not None and credentials is not None:
+        raise Refusal("--renew goes with --data, --credentials does not")
+    if data is None and credentials is None:
+        facts = provisioning.key_only(checked)
+        text = (
+            f"{facts['node']}: key {facts['key']}, in {facts['identity']} (secret). Where the cloud end is, run\n"
+            f"  {facts['command']}\nand give it the key when it waits for a line:\n  {facts['reads']}\n"
+            f"then bring the folder {facts['node']}, which it makes, and run here\n"
+            f"  fieldnode provision {node} --credentials {facts['node']}"
+        )
+        report.finish(facts, text)
+        return
+    if data is not None:
+        facts = provisioning.provision(checked, data, renew)
+    else:
+        facts = provisioning.take(checked, credentials or Path())
     text = f"{facts['node']}: key {facts['key']}, certificate {facts['certificate']}, in {facts['identity']} (secret)"
     report.finish(facts, text)
 

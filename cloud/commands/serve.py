@@ -39,7 +39,7 @@ def _guide(data: Path, state: dict[str, Any]) -> str:
     lines = [
         ("nodes call", ", ".join(state["names"]) + f"  port {port}"),
         ("data folder", f"{data}  (keys and readings; back it up)"),
-        ("add a node", f"python -m cloud add NAME --tenant TENANT --key KEY --credentials FOLDER --data {data}"),
+        ("add a node", f"fieldnode provision NODE.toml --data {data}  (make provision NODE= DATA=)"),
         ("back up", f"python -m cloud backup FILE --data {data}"),
     ]
     if "web" in state:

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -31,6 +32,22 @@ def fieldnode(*words: str, status: int = 0, cwd: Path = ROOT) -> subprocess.Comp
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     return done
+
+
+def python(
+    *words: str, status: int = 0, cwd: Path = ROOT, told: str = "", path: str = str(ROOT)
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=60, input=told,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    return done
+
+
+# The command, where nothing of the optional parts can be imported.
+BLOCKED = ["cloud", "host_sim", "micropython_unix", "nats", "cryptography", "fastapi", "jinja2", "matplotlib"]
+NO_CLOUD = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED})); from tools.cli import main; main()"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +101,45 @@ def test_a_cloud_end_that_refuses_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     done = fieldnode("provision", str(tmp_path / "x.toml"), "--data", str(tmp_path / "file"), status=1)
     assert "the cloud end did not take greenhouse: " in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_cloud_end_elsewhere_needs_nothing_of_it_here(tmp_path: Path) -> None:
+    """Here the key; there, by the command that was told, the certificate; here again what was brought back."""
+    (tmp_path / "x.toml").write_text(NODE.read_text())
+    here = ("-c", NO_CLOUD, "provision", str(tmp_path / "x.toml"), "--json")
+    asked = json.loads(python(*here).stdout)
+    assert (asked["key"], asked["certificate"]) == ("made", "none")
+    said = shlex.split(asked["command"])
+    there = python(*said[1:], "--data", str(tmp_path / "cloud"), cwd=tmp_path, told=asked["reads"] + "\n")
+    assert "credentials written" in there.stdout
+    brought = json.loads(python(*here, "--credentials", str(tmp_path / "greenhouse")).stdout)
+    assert (brought["key"], brought["certificate"]) == ("kept", "made")
+    folder = Path(brought["identity"])
+    assert {path.name for path in folder.iterdir()} == {"key", "ca", "cert", "pkey"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    known = python("-m", "cloud", "nodes", "--json", "--data", str(tmp_path / "cloud")).stdout
+    assert [each["node"] for each in json.loads(known)] == ["greenhouse"]
+    # What the other way keeps, this one made: the same node, the same authority.
+    again = fieldnode("provision", str(tmp_path / "x.toml"), "--data", str(tmp_path / "cloud"), "--json")
+    assert json.loads(again.stdout)["certificate"] == "kept"
+
+
+def test_without_the_cloud_ends_packages_one_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(NODE.read_text())
+    (tmp_path / "cryptography.py").write_text("raise ModuleNotFoundError(\"No module named 'cryptography'\")\n")
+    words = ("-m", "tools.cli", "provision", str(tmp_path / "x.toml"), "--data", str(tmp_path / "cloud"))
+    done = python(*words, status=2, path=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert "the cloud end is not installed here (No module named 'cryptography'): pip install" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_credentials_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(NODE.read_text())
+    words = ("provision", str(tmp_path / "x.toml"))
+    assert "has no key: first run" in fieldnode(*words, "--credentials", str(tmp_path), status=2).stderr
+    fieldnode(*words)
+    assert "give the folder that `cloud add` has" in fieldnode(*words, "--credentials", str(tmp_path), status=2).stderr
+    assert "--renew goes with --data" in fieldnode(*words, "--renew", status=2).stderr
 
 
 def test_identities_are_never_committed() -> None:
@@ -195,11 +251,28 @@ async def verdicts(folder: Path) -> None:
 POSIX_ONLY = {"fcntl", "termios", "pty", "tty", "pwd", "grp", "resource", "signal"}
 
 
+def reached(start: Path) -> set[Path]:
+    """The modules of tools/ that `start` brings along, at once or when they are needed."""
+    found, ahead = set(), [start]
+    while ahead:
+        source = ahead.pop()
+        if source in found:
+            continue
+        found.add(source)
+        for line in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in line.names] if isinstance(line, ast.Import) else []
+            if isinstance(line, ast.ImportFrom) and line.module:
+                names += [line.module, *(f"{line.module}.{alias.name}" for alias in line.names)]
+            parts = [ROOT.joinpath(*name.split(".")) for name in names if name.partition(".")[0] == "tools"]
+            files = [part.with_suffix(".py") for part in parts] + [part / "__init__.py" for part in parts]
+            ahead += [file for file in files if file.exists()]
+    return found
+
+
 def test_what_flashes_and_deploys_imports_nothing_of_one_system_only() -> None:
     """So that it can run on Windows; what it brings along is by people who care for that."""
-    sources = [*(ROOT / "tools" / "flash").glob("*.py")]
-    names = ("cli", "identity", "provision", "build", "boards", "nodefile", "catalogue")
-    sources += [ROOT / "tools" / f"{name}.py" for name in names]
+    sources = reached(ROOT / "tools" / "cli.py")
+    assert {"console.py", "provision.py", "loader.py", "build.py"} <= {source.name for source in sources}
     for source in sources:
         for line in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             found = {alias.name for alias in line.names} if isinstance(line, ast.Import) else set()

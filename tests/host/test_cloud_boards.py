@@ -210,10 +210,14 @@ def test_the_guide_says_what_comes_next(tmp_path: Path) -> None:
         assert said[0] == "The cloud is up; Ctrl-C ends it.\n"
         state = json.loads((tmp_path / "d" / "run.json").read_text())
         assert f"http://{state['web']}/" in text and "cloud.example" in text and state["mqtt"].split(":")[1] in text
-        words = next(line for line in said if "cloud add" in line).split("cloud add", 1)[1].split()
-        filled = {"NAME": "n1", "TENANT": "acme", "KEY": "00" * 32, "FOLDER": str(tmp_path / "n1")}
-        done = kit.command("add", *(filled.get(word) or word for word in words))
-        assert done.returncode == 0 and "the broker knows" in done.stdout, done.stderr
+        words = next(line for line in said if "fieldnode provision" in line).split("fieldnode ", 1)[1].split()[:4]
+        (tmp_path / "n1.toml").write_text((kit.ROOT / "nodes" / "greenhouse.toml").read_text())
+        filled = {"NODE.toml": str(tmp_path / "n1.toml")}
+        line = [sys.executable, "-m", "tools.cli", *(filled.get(word) or word for word in words)]
+        done = subprocess.run(line, cwd=kit.ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and "certificate made" in done.stdout, done.stderr
+        known = json.loads(kit.command("nodes", "--json", "--data", str(tmp_path / "d")).stdout)
+        assert [each["node"] for each in known] == ["greenhouse"]
     finally:
         process.terminate()
         process.wait(kit.WAIT_S)

@@ -379,3 +379,9 @@ def test_an_alarm_holds_until_it_is_taken_back(tmp_path: Path) -> None:
         assert page.index("sensor 7: works again") < page.index("sensor 7: no answer")
         fill(tmp_path, "n1", now + EPOCH_2020, [event(61, 1, kit.alarm_body(1, 0, -2, 2900, 3000))])
         assert "alarm-text" not in ask(cloud, "/").body
+
+
+def test_an_empty_page_says_how_a_node_is_made_known(tmp_path: Path) -> None:
+    with kit.Cloud(tmp_path, "--web", "127.0.0.1:0") as cloud:
+        body = ask(cloud, "/").body
+    assert "<code>fieldnode provision NODE.toml --data FOLDER</code>" in body and "cloud add" not in body
