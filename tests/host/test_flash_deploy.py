@@ -10,7 +10,7 @@ import pytest
 from replkit import ReplBoard
 
 from tools import boards, build, nodefile
-from tools.flash import FlashError, Refusal, WrongBoardError, deploy, firstboot, tree
+from tools.flash import FlashError, Refusal, WrongBoardError, deploy, firmware, firstboot, tree
 from tools.flash.link import Link
 from tools.flash.progress import Report
 
@@ -217,6 +217,29 @@ def test_a_board_that_says_nothing_is_told_from_one_that_is_not_there(
     _, slave = os.openpty()
     with pytest.raises(FlashError, match="does not answer; it may be asleep"):
         Link(os.ttyname(slave)).open()
+
+
+def test_no_firmware_is_told_from_a_port_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `fieldnode run` goes by: only a board that answers otherwise than a fitting MicroPython is flashed."""
+    import os
+
+    with ReplBoard(tmp_path) as board:
+        assert firmware.there(ESP32, board.port, None, 0)
+        with Link(board.port), pytest.raises(FlashError, match="another program has it open"):
+            firmware.there(ESP32, board.port, None, 0)
+    with pytest.raises(Refusal, match="there is no such port"):
+        firmware.there(ESP32, str(tmp_path / "nothing"), None, 0)
+    for name, machine, ring in (("stock", "Generic ESP32 module with ESP32", False), ("other", "an RP2040", True)):
+        (tmp_path / name).mkdir()
+        with ReplBoard(tmp_path / name, machine=machine, ring=ring) as board:
+            if name == "stock":
+                assert not firmware.there(ESP32, board.port, None, 0)
+            else:
+                with pytest.raises(WrongBoardError):
+                    firmware.there(ESP32, board.port, None, 0)
+    monkeypatch.setattr("tools.flash.link._ANSWER_S", 0.5)
+    _, slave = os.openpty()
+    assert not firmware.there(ESP32, os.ttyname(slave), None, 0)
 
 
 def test_a_port_that_comes_later_is_waited_for(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from imagekit import esp_app, esp_image
 from host_sim.bench.romloader import Faults, NorFlash, RomLoader
 from tools import boards
 from tools.boards import Board
-from tools.flash import FlashError, Refusal, WrongBoardError, espimage, loader, partition_table, ports, wipe
+from tools.flash import FlashError, Refusal, WrongBoardError, espimage, loader, partition_table, ports, tree, wipe
 from tools.flash.loader import Loader
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -241,11 +241,30 @@ def test_a_table_is_read_as_it_was_written() -> None:
     assert partition_table.decode(NOISE[:0xC00]) is None
 
 
+def test_firmware_only_leaves_a_provisioned_node_for_later(tmp_path: Path) -> None:
+    (tmp_path / "fw.bin").write_bytes(esp_image(ESP32))
+    node = tmp_path / "greenhouse.toml"
+    node.write_text((ROOT / "nodes" / "greenhouse.toml").read_text())
+    identity = tmp_path / ".identity" / "greenhouse"
+    identity.mkdir(parents=True)
+    for name in tree.IDENTITY:
+        (identity / name).write_bytes(b"x")
+    with RomLoader("ESP32", NorFlash(ESP32.flash_size)) as chip:
+        command = [sys.executable, "-m", "tools.cli", "flash", str(node), "--firmware-only", "--port", chip.port]
+        command += ["--fw", str(tmp_path / "fw.bin")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"esp32 has its firmware; next: fieldnode deploy {node}"
+        assert written(ESP32, chip.flash)
+
+
 def test_the_command_flashes_checks_and_tells_in_json(tmp_path: Path) -> None:
     image = tmp_path / "fw.bin"
     image.write_bytes(esp_image(ESP32))
     with RomLoader("ESP32", NorFlash(ESP32.flash_size)) as chip:
-        command = [sys.executable, "-m", "tools.cli", "flash", "nodes/greenhouse.toml", "--json", "--port", chip.port]
+        node = tmp_path / "greenhouse.toml"
+        node.write_text((ROOT / "nodes" / "greenhouse.toml").read_text())
+        command = [sys.executable, "-m", "tools.cli", "flash", str(node), "--json", "--port", chip.port]
         done = subprocess.run([*command, "--fw", str(image)], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) | {"seconds": 0} == {

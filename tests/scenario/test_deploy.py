@@ -16,7 +16,7 @@ from host_sim.cloudend import CloudEnd
 from tools import nodefile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WINDOW_S = 1
+WINDOW_S = 2
 VERSION = b"v1.29.0 on 2026-08-24"
 FLASH_SPEED = 20
 

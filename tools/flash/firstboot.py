@@ -10,7 +10,7 @@ import serial
 
 from tools.flash import FlashError, ports
 
-_ASK_S = 2.0  # between two questions: the node may still be starting
+_ASK_S = 0.5  # between two questions: the node may still be starting, and its service window may be short
 _BACK_S = 20
 _QUESTION = b"\rstatus --json\r\n"
 _PROMPT = b"\n>>> "
