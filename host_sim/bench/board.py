@@ -40,8 +40,8 @@ NATIVE_USB = ("ESP32-C3", "ESP32-S3", "RP2040", "RP2350")  # the port is the chi
 
 class BenchBoard:
     """The board that `node_file` describes, wired as it says, with a flash of its own in `folder`, which survives this
-    object. `link`: where the port shall be found. `sleep_speed`: how many times faster deep sleep passes; `flash_speed`:
-    likewise the flash's own work, for tests that are not about it.
+    object. `link`: where the port shall be found. `sleep_speed`: how many times faster deep sleep passes;
+    `flash_speed`: likewise the flash's own work, for tests that are not about it.
 
     `async with` is power-on to the end. `state` is one of off, awake, asleep, bootloader, hung; `changed(state)` is
     called at each change. `boots`, `wakes`, `resets` (those by the watchdog in `bites`) count.
