@@ -160,7 +160,7 @@ def test_a_changed_deploy_may_be_cut_and_then_replaced_by_another(tmp_path: Path
 def test_no_watchdog_bites_while_files_are_copied(tmp_path: Path) -> None:
     """The node that runs has armed one that nobody feeds at a prompt; the deploy takes longer than it waits."""
     armed = FILES | {"main.py": b"import machine, time\nw = machine.WDT(1)\nwhile 1:\n w.feed()\n time.sleep(.1)\n"}
-    slow = armed | {f"lib/part{n}.bin": bytes(4000) for n in range(60)}
+    slow = armed | {f"lib/part{n}.bin": bytes(4000) for n in range(40)}
     with ReplBoard(tmp_path, watchdog_s=1.0, blocks=512) as board:
         bring(board, armed)
         time.sleep(0.3)

@@ -18,8 +18,9 @@ from mpremote.transport_serial import SerialTransport
 
 from tools.flash import FlashError, ports
 
-_ENTER_S = 0.4, 2.0  # one try to reach the prompt: the first, growing to the last
+_ENTER_S = 0.15, 2.0  # one try to reach the prompt: the first, growing to the last
 _ANSWER_S = 12.0  # all tries, on a port that is there
+_PULSE_S = 4.0  # of silence, then a board is restarted that can be: a first boot formats its filesystem first
 _READ_S = 2.0
 RESET = "import machine\nmachine.reset()"
 
@@ -64,7 +65,7 @@ class Link:
         end = time.monotonic() + wait_s
         ports.open_serial(self.port, wait_s).close()
         end = max(end, time.monotonic() + _ANSWER_S)
-        tries = 0
+        tries, pulsed = 0, time.monotonic()
         while True:
             tries += 1
             if self._try(min(_ENTER_S[0] * tries, _ENTER_S[1])):
@@ -74,8 +75,9 @@ class Link:
                     f"{self.port}: the board does not answer; it may be asleep: press its RESET button and run the "
                     "same command again at once"
                 )
-            if self._pulse and tries % 5 == 4:
+            if self._pulse and time.monotonic() - pulsed >= _PULSE_S:
                 self._restart_by_rts()
+                pulsed = time.monotonic()
 
     def _try(self, wait_s: float) -> bool:
         try:
