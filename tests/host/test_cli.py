@@ -178,6 +178,7 @@ def test_an_rp2_is_backed_up_erased_and_restored_through_its_prompt(tmp_path: Pa
     """
     board = replace(boards.load("pico_w"), storage=(0x12C000, 64 * 4096))
     there = ReplBoard(tmp_path, machine="Raspberry Pi Pico W with RP2040", blocks=64)
+    held: list[bytes] = []
     with (tmp_path / "modules" / "rp2.py").open("a") as module:
         module.write(WRITING)
     with there:
@@ -201,7 +202,9 @@ def test_an_rp2_is_backed_up_erased_and_restored_through_its_prompt(tmp_path: Pa
         there.plug()
         with Link(there.port, 10) as link:
             assert link.run("import os\nprint(os.listdir())").strip() == "[]", "half a filesystem is worse than none"
-            wipe.restore_rp2(link, board, data, lambda done, total: None)
+            link.run("with open('junk', 'wb') as f:\n f.write(bytes(60000))")  # where the backup has blank blocks
+            wipe.restore_rp2(link, board, data, lambda done, total: held.append(there.image.read_bytes()))
+        assert held[-1] == data
         with Link(there.port, 10) as link:
             assert link.run("print(open('boots').read(), open('key').read())").strip() == "xx secret"
 

@@ -1,5 +1,6 @@
 """A deploy by mpremote's own transport onto a board's filesystem: complete, minimal, and safe to interrupt anywhere."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -113,6 +114,19 @@ def test_a_file_that_changed_on_the_board_is_put_right(board: ReplBoard) -> None
         link.run("f = open('key', 'r+b')\nf.seek(5)\nf.write(b'!')\nf.close()")
     assert set(bring(board)["copied"]) == {"key", "main.py"}
     check(board, FILES)
+
+
+def test_a_file_that_did_not_arrive_as_it_was_sent_takes_no_ones_place(board: ReplBoard) -> None:
+    with Link(board.port) as link:
+        deploy.probe(link)
+        link.run("with open('key', 'w') as f:\n f.write('of before')")
+        whole = hashlib.sha256(b"of now").hexdigest()
+        put = f"with open('deploy.new', 'w') as f:\n f.write({{!r}})\n_put('key', {whole!r})\nprint(open('key').read())"
+        assert link.run(put.format("oh now")).split("\r\n")[:1] == ["of before"]
+        assert link.run(put.format("of now")).split("\r\n")[:2] == ["key", "of now"]
+        link.run("_put = lambda name, digest: None")  # as if it were never whole
+        with pytest.raises(FlashError, match="lib/x.py did not arrive as it was sent; run the same command again"):
+            deploy._write(link, {"lib/x.py": b"pass"})
 
 
 def test_the_cable_may_come_out_at_any_byte(tmp_path: Path) -> None:

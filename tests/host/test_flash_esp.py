@@ -158,6 +158,11 @@ def test_a_cable_pulled_while_writing_is_said_and_the_same_command_recovers(bloc
         assert written(ESP32, cells)
 
 
+def test_a_port_that_is_not_there_is_no_board_that_went_away(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="there is no such port; ports found"), Loader(str(tmp_path / "none"), ESP32):
+        pass
+
+
 def test_nobody_at_the_other_end_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
