@@ -1,13 +1,20 @@
 """A deploy by mpremote's own transport onto a board's filesystem: complete, minimal, and safe to interrupt anywhere."""
 
+import contextlib
 import hashlib
 import json
+import os
+import select
 import subprocess
 import sys
+import threading
 import time
+import tty
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import serial
 from replkit import ReplBoard
 
 from tools import boards, build, nodefile
@@ -225,8 +232,6 @@ def test_a_port_that_cannot_be_used_is_said_in_words(tmp_path: Path, board: Repl
 def test_a_board_that_says_nothing_is_told_from_one_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     monkeypatch.setattr("tools.flash.link._ANSWER_S", 0.5)
     _, slave = os.openpty()
     with pytest.raises(FlashError, match="does not answer; it may be asleep"):
@@ -235,8 +240,6 @@ def test_a_board_that_says_nothing_is_told_from_one_that_is_not_there(
 
 def test_no_firmware_is_told_from_a_port_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `fieldnode run` goes by: only a board that answers otherwise than a fitting MicroPython is flashed."""
-    import os
-
     with ReplBoard(tmp_path) as board:
         assert firmware.there(ESP32, board.port, None, 0)
         with Link(board.port), pytest.raises(FlashError, match="another program has it open"):
@@ -257,8 +260,6 @@ def test_no_firmware_is_told_from_a_port_that_cannot_be_used(tmp_path: Path, mon
 
 
 def test_a_port_that_comes_later_is_waited_for(tmp_path: Path) -> None:
-    import threading
-
     board = ReplBoard(tmp_path)
     later = threading.Timer(0.5, board.plug)
     later.start()
@@ -268,6 +269,44 @@ def test_a_port_that_comes_later_is_waited_for(tmp_path: Path) -> None:
     finally:
         later.join()
         board.unplug()
+
+
+@contextlib.contextmanager
+def slow_line(board: ReplBoard, folder: Path, delay_s: float) -> Iterator[str]:
+    """A port at which all that the board says comes `delay_s` late."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    (folder / "slow").symlink_to(os.ttyname(slave))
+    stopping = threading.Event()
+
+    def carry() -> None:
+        late: list[tuple[float, bytes]] = []
+        with serial.Serial(board.port, timeout=0) as line:
+            while not stopping.is_set():
+                if select.select([master], [], [], 0.005)[0]:
+                    line.write(os.read(master, 4096))
+                if data := line.read(4096):
+                    late.append((time.monotonic() + delay_s, data))
+                while late and late[0][0] <= time.monotonic():
+                    os.write(master, late.pop(0)[1])
+
+    carrier = threading.Thread(target=carry)
+    carrier.start()
+    try:
+        yield str(folder / "slow")
+    finally:
+        stopping.set()
+        carrier.join()
+        os.close(master)
+        os.close(slave)
+
+
+def test_answers_to_tries_that_were_given_up_confuse_nobody(board: ReplBoard, tmp_path: Path) -> None:
+    """The board is slower than the first tries wait: their answers come when the next has already succeeded."""
+    with Link(board.port):
+        pass  # it has started
+    with slow_line(board, tmp_path, 0.4) as port, Link(port) as link:
+        assert link.run("print(6 * 7)").strip() == "42"
 
 
 CONSOLE = b"""

@@ -88,6 +88,7 @@ class Link:
                     soft_reset=False,
                     timeout_overall=wait_s,  # pyright: ignore[reportArgumentType] -- any number
                 )
+                _come_into_step(self._transport)
             return True
         except (TransportError, OSError):
             self.close()
@@ -153,3 +154,14 @@ class Link:
             ) from error
         except (serial.SerialException, OSError) as error:
             raise ports.lost(self.port, error) from error
+
+
+def _come_into_step(transport: SerialTransport) -> None:
+    """Passes over answers to earlier tries that were given up too soon, which else would be taken for those to what
+    follows: they come before that to a word never said before. Raises TransportError.
+    """
+    word = f"{time.monotonic_ns():x}"
+    transport.serial.write(f"print('{word}')\x04".encode())
+    end = f"{word}\r\n\x04\x04".encode()
+    if not transport.read_until(1, end, timeout=int(_READ_S)).endswith(end):
+        raise TransportError("the prompt does not answer")
