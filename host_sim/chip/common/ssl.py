@@ -2,7 +2,9 @@
 
 mbedTLS here asks the host's clock for the date; a board's asks its own, so each certificate's validity is held against
 the simulated RTC as well. And mbedTLS here keeps its buffers (31 KB at the peak of a handshake) outside the VM's
-heap; so that a limited heap is as tight as an RP2's, a session holds as much of it until it is closed.
+heap; so that a limited heap is as tight as an RP2's, a session holds as much of it until it is closed, in pieces as
+large: a record each way of MBEDTLS_SSL_IN_CONTENT_LEN and _OUT_CONTENT_LEN (extmod/mbedtls/mbedtls_config_common.h)
+with 333 bytes around it (library/ssl_misc.h), the rest as certificates and bignums are.
 """
 
 import io
@@ -20,7 +22,7 @@ from tls import (  # noqa: F401
     PROTOCOL_TLS_SERVER,
 )
 
-_SHADOW = 31 * 1024
+_SHADOW = (16384 + 333, 4096 + 333) + (1024,) * 10 + (512,)  # bytes, 31 KB in all
 # Values of MP_STREAM_... requests, py/stream.h.
 _CLOSE = 4
 _GET_FILENO = 10
@@ -54,7 +56,7 @@ class SSLContext:
         self._fault = None
         if self.verify_mode != CERT_NONE:
             self._context.verify_callback = self._verify
-        shadow = bytearray(_SHADOW)
+        shadow = [bytearray(size) for size in _SHADOW]
         try:
             wrapped = self._context.wrap_socket(
                 sock,
