@@ -2,6 +2,7 @@
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from types import TracebackType
 
 from host_sim.ledger.book import Ledger
@@ -9,24 +10,24 @@ from host_sim.plan import Plan
 from host_sim.status import Status
 
 
-class View:
+class View(ABC):
     """Shows a run: `start`, then `update` again and again, then `finish`. As a context manager it leaves the terminal
     as it found it, however the run ends.
     """
 
+    @abstractmethod
     def start(self, plan: Plan) -> None:
         """The run is about to be prepared."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, status: Status) -> None:
         """So it stands now; a few times a second."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, book: Ledger) -> None:
         """The ledger is made up: the last word."""
-        raise NotImplementedError
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027 -- most views have nothing to put back
         """Nothing more is shown; may be called twice."""
 
     def __enter__(self) -> "View":

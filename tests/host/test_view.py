@@ -295,3 +295,12 @@ def test_it_ends_when_nobody_reads_its_json_any_longer(started):
     run.process.stdout.close()
     assert run.process.wait(30) == 1
     assert run.process.stderr and run.process.stderr.read() == ""
+
+
+def test_a_view_that_leaves_something_out_is_not_made() -> None:
+    class Mute(view.View):
+        def start(self, plan: Plan) -> None:
+            pass
+
+    with pytest.raises(TypeError, match="finish.*update"):
+        Mute()  # pyright: ignore[reportAbstractUsage]
