@@ -89,13 +89,13 @@ class Source:
 
 
 class Tree:
-    """All Python source of a checkout at `root`, tests left out."""
+    """All Python source of a checkout at `root`, tests left out, and the freeze manifests, which no path holds."""
 
     ROOMS = ("firmware", "lib", "boards", "host_sim", "cloud", "tools")
 
     def __init__(self, root: Path) -> None:
         paths = [path for room in self.ROOMS for path in sorted((root / room).rglob("*.py"))]
-        self.sources = [Source(root, path) for path in paths]
+        self.sources = [Source(root, path) for path in paths if path.name != "manifest.py"]
 
     def rooms(self, *names: str) -> list[Source]:
         """Return the sources in the rooms named: main, node, lib, board, chip, host_sim, cloud or tools."""
