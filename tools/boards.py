@@ -35,6 +35,31 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Divider:
+    """Two resistors on the battery: its voltage is that at GPIO `pin` times `ratio` * 10 ** `exponent`."""
+
+    pin: int
+    ratio: int
+    exponent: int
+
+
+@dataclass(frozen=True)
+class Power:
+    """Currents at the board's supply pin, but `sleep_ua` to `peak_ma` of an ESP32 at its chip's 3.3 V, with a linear
+    regulator between. Processor awake without radio; radio receiving, processor included; at most, while it sends.
+    `idle_ua`: what the board takes on top, always. `supply_mv`: (least, most) at the supply pin.
+    """
+
+    sleep_ua: int
+    awake_ma: int
+    radio_ma: int
+    peak_ma: int
+    idle_ua: int
+    supply_mv: tuple[int, int]
+    battery: Divider | None
+
+
+@dataclass(frozen=True)
 class Board:
     """`storage` is the filesystem, as (offset, size) in bytes of the flash. `rings` are (first sector, sectors) counted
     in the `ring` partition, or, where `reserved` names a folder of reservation files, in the map of those
@@ -54,6 +79,7 @@ class Board:
     rings: Mapping[str, tuple[int, int]]
     i2c: Mapping[str, tuple[int, int, int]]
     adc: tuple[int, ...]
+    power: Power
 
     @property
     def packages(self) -> tuple[Path, Path]:
@@ -86,6 +112,7 @@ def load(name: str, boards: Path = BOARDS) -> Board:
             rings={ring: (place[0], place[1]) for ring, place in data["rings"].items()},
             i2c={bus: (pins["id"], pins["scl"], pins["sda"]) for bus, pins in data["i2c"].items()},
             adc=tuple(data["adc"]),
+            power=_power(data["power"]),
         )
     except OSError as error:
         raise BoardError(f"{error.filename}: {error.strerror}") from error
@@ -98,6 +125,12 @@ def _storage(data: dict[str, Any], partitions: tuple[Partition, ...]) -> tuple[i
         return data["storage"]["offset"], data["storage"]["size"]
     (found,) = (each for each in partitions if each.label == "vfs")
     return found.offset, found.size
+
+
+def _power(data: dict[str, Any]) -> Power:
+    least, most = data["supply_mv"]
+    battery = Divider(**data["battery"]) if "battery" in data else None
+    return Power(**data | {"supply_mv": (least, most), "battery": battery})
 
 
 def _partitions(path: Path) -> tuple[Partition, ...]:

@@ -213,8 +213,28 @@ class Esp32(Chip):
         return 0, b"", 5
 
 
+VSYS_PIN = 29
+
+
+class Vsys:
+    """A board's supply, a battery of `millivolts`, behind its divider by 3, as the ADC reports it: noisy, and about a per
+    cent high, for its reference is what a filter leaves of the 3.3 V (Pico W datasheet, 4.3: 30 mV less).
+    """
+
+    def __init__(self, millivolts: int, dice: random.Random) -> None:
+        self.millivolts = millivolts
+        self._dice = dice
+        self._divider = 3 * (1 + dice.uniform(-0.01, 0.01))
+
+    def read_uv(self, now_ms: float) -> int:
+        """Microvolts at the pin, against a reference taken for 3.3 V."""
+        return round(self.millivolts * 1000 / self._divider * 3.3 / 3.27 + self._dice.gauss(0, 2000))
+
+
 class Rp2(Chip):
-    """RP2040 and RP2350: every reset is the watchdog's, and only its scratch registers remember."""
+    """RP2040 and RP2350: every reset is the watchdog's, and only its scratch registers remember. `supply` is what VSYS
+    has.
+    """
 
     boot_us = 300_000
     unique_id_size = 8
@@ -224,6 +244,8 @@ class Rp2(Chip):
         super().__init__(name, flash, seed, networks)
         self.sleep_ppm = self._dice.randrange(-30, 31)  # a crystal
         self.boot_us += self._dice.randrange(-30_000, 30_001)  # what the board's port assumes is not what it is
+        self.supply = Vsys(3900, random.Random(f"{seed} {name} vsys"))
+        self.analog[VSYS_PIN] = self.supply
 
     def reset(self, cause: int) -> None:
         """`watchdog_reboot` (pico-sdk, hardware_watchdog) clears scratch 4, which the boot ROM would take as a magic.

@@ -19,7 +19,7 @@ START_US = plan.START_MS * 1000
 
 @dataclass
 class Bench:
-    """`devices` and `analog` as `Chip` takes them; `networks` maps ssid to password; `upstream` is what
+    """`devices`, `analog` and `levels` as `Chip` takes them; `networks` maps ssid to password; `upstream` is what
     `cloud.test` resolves to.
     """
 
@@ -30,6 +30,7 @@ class Bench:
     upstream: tuple[str, int] = ("127.0.0.1", 9)
     seed: int = 1
     board: str = "esp32"
+    levels: dict = field(default_factory=dict)
     node: Node | None = None
 
     def run(self, script: str, seconds: float = 60.0, firmware: Path | None = None) -> str:
@@ -54,6 +55,7 @@ class Bench:
         chip = CHIPS[board.chip]("bench", flash, self.seed, self.networks)
         chip.devices.update(self.devices)
         chip.analog.update(self.analog)
+        chip.levels.update(self.levels)
         clock = SimClock(self.folder / "clock", START_US)
         async with Fleet(self.folder, clock, lambda _name: plan.module_path(board)) as fleet:
             proxy = Proxy(self.upstream, fleet.conductor)

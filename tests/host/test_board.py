@@ -1,6 +1,7 @@
 """board.toml against the board's own package, and what tools/boards.py makes of it."""
 
 import ast
+from dataclasses import astuple
 
 import pytest
 
@@ -19,7 +20,11 @@ def test_the_host_and_the_device_read_the_same(name: str) -> None:
         if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name) and line.targets[0].id.isupper()
         and line.targets[0].id[0] != "_"
     }  # fmt: skip
-    assert constants == {"NAME": name, "BUSES": described.i2c, "RINGS": described.rings}
+    battery = described.power.battery
+    assert constants == {
+        "NAME": name, "BUSES": described.i2c, "RINGS": described.rings,
+        "BATTERY": astuple(battery) if battery else None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", catalogue.boards())
@@ -33,6 +38,18 @@ def test_a_layout_fits_its_flash(name: str) -> None:
     sizes = {each.label: each.size for each in described.partitions}
     assert described.ring_sectors * 4096 <= (described.storage[1] if described.reserved else sizes["ring"])
     assert set(described.rings) == {"journal", "alerts", "frames"}
+
+
+@pytest.mark.parametrize("name", catalogue.boards())
+def test_a_power_table_is_of_a_board_that_can_be(name: str) -> None:
+    power = boards.load(name).power
+    assert 1000 * power.awake_ma > power.sleep_ua > 0 <= power.idle_ua
+    assert power.awake_ma < power.radio_ma < power.peak_ma < 600
+    least, most = power.supply_mv
+    assert 1800 <= least < most <= 12000
+    if power.battery is not None:
+        at_pin = most / (power.battery.ratio * 10**power.battery.exponent)
+        assert at_pin < 3300, "the ADC's pin would see more than its supply"
 
 
 def test_all_five_boards_are_there() -> None:

@@ -163,14 +163,14 @@ def test_no_socket_and_no_name_without_the_radio(bench):
 
 def test_pins_and_their_faults(bench):
     """IS_VALID_SCL and _SDA, EIO without an answer: ports/rp2/machine_i2c.c; no read_uv: ports/rp2/machine_adc.c; GPIO
-    23, 24, 25, 29 are the radio's: Pico W datasheet, 2.1."""
+    23 and 24 are the radio's: Pico W datasheet, 2.1."""
     out = bench.run("""
         from machine import ADC, I2C, Pin
         bad = (
             lambda: I2C(0, scl=Pin(4), sda=Pin(5)),
             lambda: I2C(0, scl=Pin(7), sda=Pin(4)),
             lambda: I2C(2),
-            lambda: Pin(29),
+            lambda: Pin(24),
             lambda: ADC(Pin(4)),
         )
         for each in bad:

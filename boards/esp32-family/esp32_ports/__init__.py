@@ -12,15 +12,15 @@ from .power import Power
 
 class Board:
     """One per boot. `buses`: {name: (id, scl, sda)}; `rings`: {name: (first sector, sectors)} of the partition
-    `ring`.
+    `ring`; `battery`, `frames`: see Power.
     """
 
-    def __init__(self, name, buses, rings):
+    def __init__(self, name, buses, rings, battery, frames=()):
         self.name = name
         self.rings = rings
         self.clock = Clock()
         self.flash = Flash()
-        self.power = Power()
+        self.power = Power(battery, frames)
         self._pins = buses
         self._buses = {}
 

@@ -19,9 +19,13 @@ ARMED = b"\x01"  # behind the node's table in RTC memory: the watchdog runs, and
 
 
 class Power:
-    """Supply and resets of this chip."""
+    """Supply and resets of this chip. `battery`: (pin, ratio, exponent) of the divider on it, None without one;
+    `frames`: the registers in which the chip's own USB counts frames, () without any (usb.py).
+    """
 
-    def __init__(self):
+    def __init__(self, battery, frames):
+        self._battery = battery
+        self._frames = frames
         self._rtc = machine.RTC()
         self._watchdog = None
 
@@ -59,9 +63,20 @@ class Power:
         return self._watchdog is not None
 
     def usb(self):
-        """False: this board cannot tell whether it has its supply from a host."""
-        return False
+        """Whether a USB host is at the chip's own port. False where it has none: a USB-UART bridge keeps it to itself.
+        """
+        if not self._frames:
+            return False
+        from . import usb
+
+        return usb.host(self._frames)
 
     def battery_mv(self):
-        """0: this board has no divider on its supply."""
-        return 0
+        """By ADC1, which works with the radio on; 0: this board has no divider on its supply."""
+        if self._battery is None:
+            return 0
+        import divider
+        from machine import ADC, Pin
+
+        pin, ratio, exponent = self._battery
+        return divider.millivolts(ADC(Pin(pin), atten=ADC.ATTN_11DB), ratio, exponent)

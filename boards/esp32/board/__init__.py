@@ -9,8 +9,10 @@ NAME = "esp32"
 BUSES = {"i2c0": (0, 22, 21), "i2c1": (1, 26, 25)}
 # ring: (first sector, sectors)
 RINGS = {"journal": (0, 32), "alerts": (32, 16), "frames": (48, 208)}
+# no divider on the supply
+BATTERY = None
 
 
 def build():
     """The ports of this board; touches neither radio nor sensor."""
-    return Board(NAME, BUSES, RINGS)
+    return Board(NAME, BUSES, RINGS, BATTERY)

@@ -9,8 +9,13 @@ NAME = "esp32c3"
 BUSES = {"i2c0": (0, 7, 6)}
 # ring: (first sector, sectors)
 RINGS = {"journal": (0, 32), "alerts": (32, 16), "frames": (48, 208)}
+# no divider on the supply
+BATTERY = None
+
+# USB Serial/JTAG, FRAM_NUM (ESP-IDF, soc/esp32c3/usb_serial_jtag_reg.h): the console is there.
+_FRAMES = ((0x60043024, 0x7FF),)
 
 
 def build():
     """The ports of this board; touches neither radio nor sensor."""
-    return Board(NAME, BUSES, RINGS)
+    return Board(NAME, BUSES, RINGS, BATTERY, _FRAMES)

@@ -11,6 +11,8 @@ NAME = "pico_w"
 BUSES = {"i2c0": (0, 5, 4), "i2c1": (1, 7, 6)}
 # ring: (first sector, sectors)
 RINGS = {"journal": (0, 24), "alerts": (24, 8), "frames": (32, 64)}
+# divider on VSYS: (pin, ratio, exponent)
+BATTERY = (29, 3, 0)
 
 _WATCHDOG_BASE = 0x40058000  # pico-sdk, addressmap.h of the chip
 _sleeper = Sleeper(Scratch(_WATCHDOG_BASE))
@@ -29,4 +31,4 @@ def boot():
 
 def build():
     """The ports of this board; touches neither radio nor sensor."""
-    return Board(NAME, BUSES, RINGS, _sleeper)
+    return Board(NAME, BUSES, RINGS, BATTERY, _sleeper)

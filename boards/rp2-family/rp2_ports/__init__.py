@@ -9,17 +9,19 @@ from .clock import Clock
 from .flash import Flash
 from .power import Power
 
+_ADC = (26, 27, 28)
+
 
 class Board:
     """One per boot. `buses`: {name: (id, scl, sda)}; `rings`: {name: (first sector, sectors)} of the reserved ones;
-    `sleeper`: the Sleeper whose `boot()` ran before.
+    `sleeper`: the Sleeper whose `boot()` ran before; `battery`: see Power.
     """
 
-    def __init__(self, name, buses, rings, sleeper):
+    def __init__(self, name, buses, rings, battery, sleeper):
         self.name = name
         self.rings = rings
         self.clock = Clock(sleeper)
-        self.power = Power(sleeper, self.clock)
+        self.power = Power(sleeper, self.clock, battery)
         sectors = max([first + count for first, count in rings.values()])
         self.flash = Flash(sectors, not sleeper.woke)
         self._sleeper = sleeper
@@ -36,7 +38,11 @@ class Board:
         return self._buses[bus]
 
     def adc(self, pin):
-        """The ADC on GPIO `pin`, 0 to 3.3 V against the board's supply: this chip has no calibration."""
+        """The ADC on GPIO `pin`, 0 to 3.3 V against the board's supply: this chip has no calibration. ValueError: it is
+        none of 26-28; 29 is the radio's.
+        """
+        if pin not in _ADC:
+            raise ValueError("board: GPIO %d is no input of the ADC" % pin)
         from .adc import Adc
 
         return Adc(pin)

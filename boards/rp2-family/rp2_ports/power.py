@@ -1,14 +1,18 @@
 """Power port: deep sleep by way of a reset, resets, and the memory that survives them (watchdog scratch registers)."""
 
+import sys
+
 import machine
 
 WATCHDOG_MS = 8000  # the chip allows 8388
 
 
 class Power:
-    """Supply and resets of this chip."""
+    """Supply and resets of this chip. `battery`: (pin, ratio, exponent) of the divider on VSYS."""
 
-    def __init__(self, sleeper, clock):
+    def __init__(self, sleeper, clock, battery):
+        self._battery = battery
+        self._battery_mv = 0
         self._sleeper = sleeper
         self._clock = clock
         self._watchdog = None
@@ -53,5 +57,16 @@ class Power:
         return bool(supplied)
 
     def battery_mv(self):
-        """0: GPIO 29 measures VSYS only while the radio is silent, so it is not measured here."""
-        return 0
+        """Of VSYS. With the radio on, which needs the pins, what was measured last in this boot, or 0."""
+        import network
+
+        if not network.WLAN(network.STA_IF).active():
+            from .supply import millivolts
+
+            self._battery_mv = millivolts(*self._battery)
+            # A contact follows, and its TLS session wants the memory.
+            package = sys.modules[__name__.rpartition(".")[0]]
+            for name in ("supply", "adc"):
+                sys.modules.pop("%s.%s" % (package.__name__, name), None)
+                delattr(package, name)
+        return self._battery_mv

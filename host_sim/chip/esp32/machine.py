@@ -13,6 +13,8 @@ WDT_RESET = 3
 DEEPSLEEP_RESET = 4
 SOFT_RESET = 5
 
+_HOST_SUPPLY = 66  # not a pin here: host_sim/hardware/chip.py knows by it whether a host is there
+_STOPPED = 0x155  # where it counted to when the host left
 _MAX_RTC_MEMORY = 2048  # MICROPY_HW_RTC_USER_MEM_MAX, ports/esp32/machine_rtc.h
 
 
@@ -33,6 +35,25 @@ class RTC(_machine.Clock):
             raise ValueError("buffer too long")
         _boot.kept = bytes(data)
         _chip.tell(_chip.KEEP, _boot.kept)
+
+
+class _Mem32:
+    """The registers that count frames of a USB host, if the chip has any. What else a real address would do nobody
+    simulates: it is refused.
+    """
+
+    def __getitem__(self, address):
+        if address not in _model.USB_FRAMES:
+            raise OSError("mem32: nothing is simulated at 0x%x" % address)
+        first, now = _model.USB_FRAMES[address], _chip.now_us()
+        if first is None:
+            return 0
+        noise = now & ((1 << first) - 1)  # of the other fields
+        there = _chip.check(_chip.PIN, _HOST_SUPPLY, b"\x00")[0]
+        return (now // 1000 & 0x7FF if there else _STOPPED) << first | noise
+
+
+mem32 = _Mem32()
 
 
 class ADC:

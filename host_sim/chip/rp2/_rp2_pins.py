@@ -1,6 +1,8 @@
-"""The pins that a board with a CYW43439 leaves free. On 23, 24, 25 and 29 hangs the radio (Pico W datasheet, 2.1)."""
+"""The pins that a board with a CYW43439 leaves free, and the two of its radio that lead to a divider on VSYS as well
+(_radio_pins.py). On 23 and 24 hangs the radio, too (Pico W datasheet, 2.1).
+"""
 
-PINS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 26, 27, 28)
+PINS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 25, 26, 27, 28, 29)
 ADC_PINS = (26, 27, 28)
 I2C_BUSES = (0, 1)
 

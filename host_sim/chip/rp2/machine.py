@@ -8,6 +8,7 @@ import _chip
 import _family
 import _machine
 import _model
+import _radio_pins
 import ustruct
 from _machine import I2C, WDT, reset_cause, soft_reset, unique_id  # noqa: F401
 
@@ -55,13 +56,30 @@ def bootloader(value=None):
 class Pin(_machine.Pin):
     """GPIOs, and by name those of the radio, whose use powers it (ports/rp2/machine_pin_cyw43.c)."""
 
-    def __init__(self, id, mode=-1, pull=-1, *, value=None):
+    ALT = 3
+    ALT_PIO1 = 7
+
+    def __init__(self, id, mode=-1, pull=-1, *, value=None, alt=None):
         if isinstance(id, str) and id in _RADIO_PINS:
             _socket._powered = True
             super().__init__(0, mode, pull, value=value)
             self._id = _RADIO_PINS[id]
         else:
             super().__init__(id, mode, pull, value=value)
+            _radio_pins.set_up(id, mode, alt, value)
+
+    def init(self, mode=-1, pull=-1, *, value=None, alt=None):
+        """As the constructor."""
+        self.__init__(self._id, mode, pull, value=value, alt=alt)
+
+    def value(self, level=None):
+        if level is not None:
+            _radio_pins.drive(self._id, level)
+        elif self._id == _radio_pins.SELECT:
+            return _radio_pins.selected()
+        return super().value(level)
+
+    __call__ = value
 
 
 class RTC(_machine.Clock):
@@ -99,11 +117,16 @@ class ADC:
 
     def __init__(self, pin):
         self._pin = _machine.number_of(pin)
-        if self._pin not in _model.ADC_PINS:
+        if self._pin == _radio_pins.CLOCK:
+            _radio_pins.take()
+        elif self._pin not in _model.ADC_PINS:
             raise ValueError("Pin doesn't have ADC capabilities")
 
     def read_u16(self):
-        raw = min(max(_machine.adc_uv(self._pin, 0) * 4095 // 3300000, 0), 4095)
+        uv = _machine.adc_uv(self._pin, 0)
+        if self._pin == _radio_pins.CLOCK and not _radio_pins.measures():
+            uv = _radio_pins.NOTHING_UV
+        raw = min(max(uv * 4095 // 3300000, 0), 4095)
         return raw << 4 | raw >> 8
 
 

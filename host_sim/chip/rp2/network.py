@@ -2,6 +2,7 @@
 
 import socket as _socket
 
+import _radio_pins
 import _station
 
 STA_IF = 0
@@ -34,6 +35,7 @@ class WLAN:
         if up is None:
             return WLAN._up
         if up:
+            _radio_pins.check()
             _socket._powered = True
         else:
             self.disconnect()
@@ -47,12 +49,14 @@ class WLAN:
         """Begins to join, anew if it was at it; `status()` tells how it went."""
         if not WLAN._up:
             raise OSError(-_EPERM)
+        _radio_pins.check()
         self._station.join(ssid, key)
 
     def scan(self):
         """Blocks; a connection stays."""
         if not WLAN._up:
             raise OSError(-_EPERM)
+        _radio_pins.check()
         return self._station.scan()
 
     def disconnect(self):

@@ -6,6 +6,7 @@ ADC_PINS = (32, 33, 34, 35, 36, 37, 38, 39)  # ADC1
 I2C_BUSES = (0, 1)
 # Pins that can end deep sleep by ext0 and ext1: the RTC's (datasheet, table 2-2).
 EXT_WAKE = (0, 2, 4, 12, 13, 14, 15, 25, 26, 27, 32, 33, 34, 35, 36, 37, 38, 39)
+USB_FRAMES = {}  # its USB is a bridge on the board
 GPIO_WAKE = ()
 _INPUT_ONLY = (34, 35, 36, 37, 38, 39)
 
