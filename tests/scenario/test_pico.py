@@ -49,7 +49,7 @@ def test_its_births_tell_its_battery(cellar):
     """Measured ahead of the radio, which has the pins during a contact: a battery of 3.9 V, to three per cent."""
     command = [sys.executable, "-m", "cloud", "nodes", "--data", str(cellar / "cloud"), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    found = [json.loads(line)["battery_mv"] for line in done.stdout.splitlines()]
+    found = [node["battery_mv"] for node in json.loads(done.stdout)]
     assert len(found) == 2 and all(abs(each - 3900) < 0.03 * 3900 for each in found), found
 
 

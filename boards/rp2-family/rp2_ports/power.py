@@ -65,6 +65,7 @@ class Power:
 
             self._battery_mv = millivolts(*self._battery)
             # A contact follows, and its TLS session wants the memory.
+            sys.modules.pop("divider", None)
             package = sys.modules[__name__.rpartition(".")[0]]
             for name in ("supply", "adc"):
                 sys.modules.pop("%s.%s" % (package.__name__, name), None)
