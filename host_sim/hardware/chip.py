@@ -217,8 +217,8 @@ VSYS_PIN = 29
 
 
 class Vsys:
-    """A board's supply, a battery of `millivolts`, behind its divider by 3, as the ADC reports it: noisy, and about a per
-    cent high, for its reference is what a filter leaves of the 3.3 V (Pico W datasheet, 4.3: 30 mV less).
+    """A board's supply, a battery of `millivolts`, behind its divider by 3, as the ADC reports it: noisy, and some 1 %
+    high, for its reference is what a filter leaves of the 3.3 V (Pico W datasheet, 4.3: 30 mV less).
     """
 
     def __init__(self, millivolts: int, dice: random.Random) -> None:
