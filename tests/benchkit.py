@@ -9,11 +9,115 @@ import sys
 from pathlib import Path
 
 from host_sim.bench import BenchBoard
+from host_sim.hardware import image
 from tools import boards, build
 from tools.nodefile import NodeFile
 
 ROOT = Path(__file__).resolve().parents[1]
 MPREMOTE = [sys.executable, "-m", "mpremote"]
+
+
+# Runs in a VM: the board's own littlefs and reservation code, on the file that its flash is, without its pace.
+_FILL = """
+import os, sys, vfs
+class Region:
+    def __init__(self, path, base, blocks):
+        self.file, self.base, self.blocks = open(path, "r+b"), base, blocks
+    def readblocks(self, block, buf, offset=0):
+        self.file.seek(self.base + block * 4096 + offset)
+        self.file.readinto(buf)
+    def writeblocks(self, block, buf, offset=0):
+        self.file.seek(self.base + block * 4096 + offset)
+        self.file.write(buf)
+    def ioctl(self, op, arg):
+        return {4: self.blocks, 5: 4096}.get(op, 0)
+flash, base, size, progsize, source, lib, folder, count = sys.argv[1:]
+region = Region(flash, int(base), int(size) // 4096)
+vfs.VfsLfs2.mkfs(region, progsize=int(progsize))
+vfs.mount(vfs.VfsLfs2(region, progsize=int(progsize)), "/board")
+def copy(path):
+    for name, kind, *_ in os.ilistdir(source + path):
+        at = path + "/" + name
+        if kind == 0x4000:
+            os.mkdir("/board" + at)
+            copy(at)
+        else:
+            with open(source + at, "rb") as file, open("/board" + at, "wb") as made:
+                made.write(file.read())
+copy("")
+if folder:
+    sys.path[:] = [lib]
+    import reservation
+    reservation.reserve(region, "/board/" + folder, int(count), b"12345678")
+vfs.umount("/board")
+region.file.close()
+"""
+
+
+def fill(flash: Path, board: boards.Board, source: Path) -> None:
+    """Gives a board that was not powered yet what a deploy would: the files of `source`, and its flash prepared."""
+    image.open_flash(flash, board)
+    storage = map(str, (*board.storage, board.granularity if board.reserved else 32))
+    reserved = (board.reserved, str(board.ring_sectors)) if board.reserved else ("", "0")
+    command = [sys.executable, "-m", "micropython_unix", "-X", "heapsize=4M", "-c", _FILL, str(flash), *storage]
+    done = subprocess.run(
+        [*command, str(source), str(build.OUT / "lib"), *reserved], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+ARMED_MAIN = """
+import board, crc, struct, time
+ports = board.build()
+ports.attend(False)
+if ports.power.reset_cause() == 1:
+    table = bytearray(range(1, 29))
+    table[2] &= 0x9F  # the board's marks
+    struct.pack_into("<H", table, 0, crc.crc16(memoryview(table)[2:]))
+    ports.power.retain(table)
+try:
+    while True:
+        ports.power.feed()
+        time.sleep(1)
+except KeyboardInterrupt:
+    ports.attend(True)
+    raise
+"""
+
+
+BOOT = "import board\nboard.boot()\n"
+LIB = ("attendance", "crc", "divider", "reservation", "station")
+
+
+def put_ports(board: BenchBoard, boot: str = BOOT, **replaced: str) -> None:
+    """Puts the board's ports on it, before it has power, and a main.py that keeps a table and feeds the watchdog.
+
+    `replaced`: modules of the family's ports whose text is another.
+    """
+    build.build()
+    tree = board.folder / "ports"
+    tree.mkdir()
+    (tree / "boot.py").write_text(boot)
+    (tree / "main.py").write_text(ARMED_MAIN)
+    (tree / "settings.json").write_text(json.dumps({"wifi": list(board.chip.networks.items())}))
+    for part in [build.OUT / "lib" / each for each in LIB] + [
+        package for each in board.board.packages for package in (build.OUT / each.relative_to(ROOT)).iterdir()
+    ]:
+        shutil.copytree(part, tree / part.name)
+    for name, text in replaced.items():
+        ports = tree / f"{board.board.family}_ports"
+        (ports / f"{name}.mpy").unlink()
+        (ports / f"{name}.py").write_text(text)
+    fill(board.folder / "flash.bin", board.board, tree)
+
+
+async def running(board: BenchBoard) -> Path:
+    """The port of a board whose main.py has armed the watchdog."""
+    for _ in range(500):
+        if board.chip.watchdog.runs:
+            return await port_of(board)
+        await asyncio.sleep(0.02)
+    raise AssertionError(board.console_log.read_text())
 
 
 async def mpremote(port: Path, *words: str, timeout: float = 40.0) -> str:

@@ -21,7 +21,6 @@ from tools.identity import Identity
 from tools.nodefile import NodeFile, NodeFileError
 from tools.nodefile import load as load_node
 
-_SELFTEST = Path("selftest", "contract.py")  # in boards/; its last line begins with PASS or FAIL
 _FOLLOW_S = 0.05
 _SLEEPS_S = 86400
 _BACK_S = 20  # until a board that has got its firmware is at its port again
@@ -286,25 +285,14 @@ def restore(node: Path, file: Path, port: str | None, yes: bool, wait: float, as
 @main.command()
 @_PORT
 @_WAIT
-@click.option("--script", type=click.Path(path_type=Path), hidden=True)
-def selftest(port: str | None, wait: float, script: Path | None) -> None:
+def selftest(port: str | None, wait: float) -> None:
     """Check on the board itself that its ports keep their contract (boards/README.md). Needs a deployed node."""
-    from tools.catalogue import BOARDS
+    from tools.selftest import SelfTest
 
-    path = script or BOARDS / _SELFTEST
-    if not path.exists():
-        raise Refusal(f"{path}: there is no self-test")
     device = _port(port, None)
     with _link(device, None, wait) as link:
-        link.begin_anew()
-        said = link.run(path.read_text(encoding="utf-8"), 120)
-        link.restart()
-    click.echo(said.replace("\r\n", "\n"), nl=False)
-    verdict = said.strip().rpartition("\n")[2].partition(" ")[0]
-    if verdict == "FAIL":
-        raise FlashError(f"{device}: the self-test found faults")
-    if verdict != "PASS":
-        raise FlashError(f"{device}: the self-test gave no verdict; reset the board and try again")
+        if not SelfTest(link, click.echo).run():
+            raise FlashError(f"{device}: the self-test found faults")
 
 
 @main.command()

@@ -2,19 +2,16 @@
 
 import asyncio
 import hashlib
-import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from benchkit import ROOT, mpremote, port_of, prompt_of
+from benchkit import BOOT, ROOT, mpremote, port_of, prompt_of, put_ports, running
 
 from host_sim.bench import BenchBoard
 from host_sim.node import SimulationError
-from tools import build, nodefile
+from tools import nodefile
 
 NODES = {"esp32": "greenhouse", "pico_w": "cellar"}
 
@@ -132,40 +129,11 @@ def test_one_board_at_a_time_lives_in_a_folder(tmp_path: Path) -> None:
 
 # The watchdog and the console
 
-ARMED_MAIN = """
-import board, time
-ports = board.build()
-ports.attend(False)
-try:
-    while True:
-        ports.power.feed()
-        time.sleep(1)
-except KeyboardInterrupt:
-    ports.attend(True)
-    raise
-"""
-
-
-async def deploy_ports(board: BenchBoard, boot: str = "import board\nboard.boot()\n") -> Path:
-    """Puts the board's ports on it, and a main.py that does nothing but feed the watchdog; resets into it."""
-    port = await prompt_of(board)
-    tree = board.folder / "ports"
-    tree.mkdir()
-    (tree / "boot.py").write_text(boot)
-    (tree / "main.py").write_text(ARMED_MAIN)
-    for part in [build.OUT / "lib" / each for each in ("attendance", "crc", "reservation")] + [
-        package for each in board.board.packages for package in (build.OUT / each.relative_to(ROOT)).iterdir()
-    ]:
-        shutil.copytree(part, tree / part.name)
-    await mpremote(port, "fs", "cp", "-r", *map(str, sorted(tree.iterdir())), ":", "+", "reset")
-    await asyncio.sleep(2.0)
-    return await port_of(board)
-
-
-async def at_the_raw_repl(board: BenchBoard, seconds: int, boot: str = "import board\nboard.boot()\n") -> None:
+async def at_the_raw_repl(board: BenchBoard, seconds: int, boot: str = BOOT) -> None:
     """An armed board loses its console to a host, which resets it softly and then does nothing for a while."""
+    put_ports(board, boot)
     async with board:
-        port = await deploy_ports(board, boot)
+        port = await running(board)
         await mpremote(port, "exec", f"import time; time.sleep({seconds})", timeout=seconds + 6)
 
 
@@ -179,7 +147,7 @@ def test_the_watchdog_is_fed_while_a_host_has_the_raw_repl(tmp_path: Path) -> No
         made = boards(tmp_path, "esp32", "pico_w")
         await asyncio.gather(*[at_the_raw_repl(board, 11) for board in made])
         assert [board.bites for board in made] == [0, 0]
-        assert all(board.soft_resets >= 2 for board in made)
+        assert all(board.soft_resets >= 1 for board in made)
 
     asyncio.run(asyncio.wait_for(run(), 100))
 
@@ -200,8 +168,9 @@ def test_a_forgotten_raw_repl_ends_in_a_reset(tmp_path: Path) -> None:
     """The 15 minutes are made 4 seconds here, on the board."""
 
     async def run(board: BenchBoard) -> None:
+        put_ports(board)
         async with board:
-            port = await deploy_ports(board)
+            port = await running(board)
             boots = board.boots
             ports = "rp2_ports" if board.native else "esp32_ports"
             await mpremote(port, "exec", f"from {ports} import service; service._current.begin(4)")
@@ -213,65 +182,3 @@ def test_a_forgotten_raw_repl_ends_in_a_reset(tmp_path: Path) -> None:
         await asyncio.gather(*[run(board) for board in boards(tmp_path, "esp32", "pico_w")])
 
     asyncio.run(asyncio.wait_for(both(), 100))
-
-
-# The port contract
-
-
-async def selftest(port: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "tools.cli", "selftest", "--port", str(port), "--wait", "10"]
-    done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=90)
-    assert bool(done.returncode) == bool(done.stderr), done.stderr
-    return done.returncode, done.stdout
-
-
-def ring_of(board: BenchBoard) -> bytes:
-    """The flash of the rings, where it is a partition."""
-    image = (board.folder / "flash.bin").read_bytes()
-    rings = [each for each in board.board.partitions if each.label == "ring"]
-    return b"".join(image[each.offset : each.offset + each.size] for each in rings)
-
-
-PLANTS = {
-    "a clock that cannot be set": ("clock.py", "        machine.RTC().datetime(", "        len(", "FAIL set"),
-    "a flash that is never erased": ("flash.py", "self._partition.ioctl(6, sector)", "pass", "FAIL erase, program"),
-    "a memory that forgets": ("power.py", "self._rtc.memory()[:TABLE_SIZE]", "bytes(28)", "FAIL retained"),
-    "a port that lacks a method": ("power.py", "def battery_mv", "def battery", "FAIL power: ValueError lacks"),
-}
-
-
-@pytest.mark.parametrize("plant", PLANTS)
-def test_a_port_that_breaks_the_contract_is_convicted(tmp_path: Path, plant: str) -> None:
-    name, right, wrong, convicted = PLANTS[plant]
-
-    async def run(board: BenchBoard) -> None:
-        async with board:
-            port = await deploy_ports(board)
-            source = (ROOT / "boards/esp32-family/esp32_ports" / name).read_text()
-            assert source.count(right) == 1
-            (tmp_path / name).write_text(source.replace(right, wrong))
-            await mpremote(port, "fs", "rm", f"esp32_ports/{Path(name).stem}.mpy", "+",
-                           "fs", "cp", str(tmp_path / name), f":esp32_ports/{name}")  # fmt: skip
-            status, said = await selftest(port)
-            assert status == 1 and convicted in said and said.splitlines()[-1].startswith("FAIL esp32"), said
-
-    asyncio.run(asyncio.wait_for(run(boards(tmp_path, "esp32")[0]), 60))
-
-
-def test_every_board_keeps_the_port_contract(tmp_path: Path) -> None:
-    async def run(board: BenchBoard) -> tuple[int, str]:
-        async with board:
-            port = await deploy_ports(board)
-            await mpremote(port, "exec", "import board; board.build().flash.prepare()")
-            before = ring_of(board)
-            found = await selftest(port)
-            assert not board.bites and ring_of(board) == before
-            return found
-
-    async def all_of_them() -> None:
-        for names in (("esp32", "pico_w"), ("esp32c3", "esp32s3", "pico2_w")):
-            for status, said in await asyncio.gather(*[run(board) for board in boards(tmp_path, *names)]):
-                assert status == 0 and "FAIL" not in said, said
-                assert said.count("ok   ") == 18, said
-
-    asyncio.run(asyncio.wait_for(all_of_them(), 110))

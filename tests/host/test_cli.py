@@ -1,7 +1,6 @@
 """The command `fieldnode` as a person meets it: words, exit status, secrets; and as it is installed from a wheel."""
 
 import ast
-import asyncio
 import json
 import os
 import shlex
@@ -15,8 +14,7 @@ from pathlib import Path
 import pytest
 from replkit import ReplBoard
 
-from host_sim.bench import BenchBoard
-from tools import boards, catalogue, nodefile
+from tools import boards, catalogue
 from tools.flash import Refusal, ports, wipe
 from tools.flash.link import Link
 from tools.flash.ports import Port
@@ -233,22 +231,6 @@ def test_what_is_no_backup_of_the_board_is_refused_before_a_port_is_touched(
     words = ("restore", str(ROOT / f"nodes/{node}.toml"), str(tmp_path / "x.bin"), "--port", "/dev/nothing", "--yes")
     said = fieldnode(*words, status=2).stderr
     assert "x.bin: is no backup of an" in said and "/dev/nothing" not in said
-
-
-def test_a_self_test_is_run_on_the_board_and_its_verdict_counts(tmp_path: Path) -> None:
-    asyncio.run(asyncio.wait_for(verdicts(tmp_path), 60))
-
-
-async def verdicts(folder: Path) -> None:
-    script = folder / "check.py"
-    async with BenchBoard(nodefile.load(NODE), folder / "bench", folder / "port", blank=True) as board:
-        words = ("selftest", "--port", str(board.port.link), "--wait", "10", "--script", str(script))
-        script.write_text("print('clock: ok')\nprint('PASS 1 of 1')\n")
-        assert (await asyncio.to_thread(fieldnode, *words)).stdout == "clock: ok\nPASS 1 of 1\n"
-        script.write_text("print('clock: wrong')\nprint('FAIL 1 of 1')\n")
-        assert "found faults" in (await asyncio.to_thread(fieldnode, *words, status=1)).stderr
-        script.write_text("print('clock: ok')\n")
-        assert "gave no verdict" in (await asyncio.to_thread(fieldnode, *words, status=1)).stderr
 
 
 POSIX_ONLY = {"fcntl", "termios", "pty", "tty", "pwd", "grp", "resource", "signal"}

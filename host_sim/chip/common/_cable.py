@@ -37,6 +37,7 @@ def run(raw):
 
     for name in _BUILT_IN:
         __import__(name)
+    sys.modules["_timer"].kept = True
     __import__("rp2" if "rp2" in sys.path[1] else "esp32")
     _mount()
     for name in dir(micropython):

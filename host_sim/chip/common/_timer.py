@@ -11,6 +11,7 @@ import _chip
 import _family
 
 _plain_wait, _plain_call, _plain_sleep_us = _chip.wait, _chip.call, _chip.sleep_us
+kept = False  # a board at a cable cannot import it anew: the host's folders are out of its sight
 _running = []
 _busy = False  # in a callback: timers do not interrupt each other
 
@@ -49,7 +50,7 @@ def _hook():
     _chip.wait, _chip.call, _chip.sleep_us = (
         (_wait, _call, _sleep_us) if _running else (_plain_wait, _plain_call, _plain_sleep_us)
     )
-    if not _running:
+    if not _running and not kept:
         sys.modules.pop("_timer", None)  # a real one takes none of the heap
 
 
