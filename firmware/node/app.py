@@ -69,6 +69,7 @@ class Node:
         self.watch = Watch(board.power.feed)
         self._ended = asyncio.Event()
         self._contact = None
+        self.battery_mv = 0  # as this waking's contact began; 0 not measured
         self.last_contact = None  # (ticks of its end, whether all was committed) of this waking
         self.reason = 0
         self.service = _Nobody
@@ -270,6 +271,7 @@ class Node:
         done = False
         self.watch.expect(CONTACT, self.settings["awake_cap"] * 1000 + _CONTACT_MS)
         try:
+            self.battery_mv = self.board.power.battery_mv()  # some boards cannot with the radio on
             # Importing leaves garbage of several times a module's size: it fits only with a collection in between.
             gc.collect()
             self.store.mount_rest()

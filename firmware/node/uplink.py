@@ -33,7 +33,6 @@ class Uplink:
         self._session = None
         self._identity = None
         self._began = None
-        self._battery_mv = 0
         self._crowded = False  # the client had no room for the record whose turn it is
         self._buf = bytearray(wire.MESSAGE_MAX)
 
@@ -42,7 +41,6 @@ class Uplink:
         awake_cap.
         """
         cap_ms = self._settings["awake_cap"] * 1000
-        self._battery_mv = self._node.board.power.battery_mv()  # some boards cannot with the radio on
         radio = self._node.board.radio()
         try:
             await asyncio.wait_for_ms(self._talk(radio, fresh_from, cap_ms), cap_ms)
@@ -126,7 +124,7 @@ class Uplink:
             wall=wall,
             quality=quality,
             next_contact=node.seconds_to_report(),
-            battery_mv=self._battery_mv,
+            battery_mv=node.battery_mv,
             reset=node.reason,
             rings=rings,
         )

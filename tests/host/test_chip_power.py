@@ -35,13 +35,13 @@ BOOTED = """
 def test_a_pico_measures_its_supply_and_leaves_the_radio_its_pins(tmp_path, name):
     """Pico W datasheet, 2.1: VSYS / 3 at GPIO 29 while GPIO 25 is high. The resistors are 1 % parts."""
     out = lines(Bench(tmp_path, board=name).run(BOOTED + """
-        from machine import Pin
+        import _radio_pins
         print(b.power.battery_mv())
         radio = b.radio()
         asyncio.run(radio.up((("net", "password"),), 10000))
         print(b.power.battery_mv(), radio.signal() < 0)
         radio.down()
-        print(b.power.battery_mv(), Pin(25).value())
+        print(b.power.battery_mv(), _radio_pins.selected())
     """))  # fmt: skip
     before, (during, joined), (after, select) = int(out[0]), out[1].split(), out[2].split()
     assert 3900 * 0.98 < before < 3900 * 1.03

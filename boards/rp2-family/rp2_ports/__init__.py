@@ -9,8 +9,6 @@ from .clock import Clock
 from .flash import Flash
 from .power import Power
 
-_ADC = (26, 27, 28)
-
 
 class Board:
     """One per boot. `buses`: {name: (id, scl, sda)}; `rings`: {name: (first sector, sectors)} of the reserved ones;
@@ -41,11 +39,9 @@ class Board:
         """The ADC on GPIO `pin`, 0 to 3.3 V against the board's supply: this chip has no calibration. ValueError: it is
         none of 26-28; 29 is the radio's.
         """
-        if pin not in _ADC:
-            raise ValueError("board: GPIO %d is no input of the ADC" % pin)
-        from .adc import Adc
+        from .adc import port
 
-        return Adc(pin)
+        return port(pin)
 
     def held(self, pin):
         """Whether GPIO `pin`, pulled up, is held low. ValueError: no such pin."""

@@ -1,7 +1,5 @@
 """Power port: deep sleep by way of a reset, resets, and the memory that survives them (watchdog scratch registers)."""
 
-import sys
-
 import machine
 
 WATCHDOG_MS = 8000  # the chip allows 8388
@@ -58,16 +56,7 @@ class Power:
 
     def battery_mv(self):
         """Of VSYS. With the radio on, which needs the pins, what was measured last in this boot, or 0."""
-        import network
+        from . import supply
 
-        if not network.WLAN(network.STA_IF).active():
-            from .supply import millivolts
-
-            self._battery_mv = millivolts(*self._battery)
-            # A contact follows, and its TLS session wants the memory.
-            sys.modules.pop("divider", None)
-            package = sys.modules[__name__.rpartition(".")[0]]
-            for name in ("supply", "adc"):
-                sys.modules.pop("%s.%s" % (package.__name__, name), None)
-                delattr(package, name)
+        self._battery_mv = supply.asked(self._battery, self._battery_mv)
         return self._battery_mv

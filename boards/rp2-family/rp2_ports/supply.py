@@ -2,13 +2,28 @@
 GPIO 25, the radio's chip select, is high, the middle of a divider on VSYS (Pico W datasheet, 2.1).
 """
 
+import sys
+
 import divider
+import network
 from machine import Pin
 
 from .adc import Adc
 
 _SELECT = 25
 _LEAST_MV = 1800  # the board's regulator does not start below (Pico W datasheet, 2.1): it would be no measurement
+
+
+def asked(battery, known):
+    """VSYS, measured if the radio is off, else as it is `known`. A TLS session follows, and wants the memory."""
+    if not network.WLAN(network.STA_IF).active():
+        known = millivolts(*battery)
+    package = sys.modules[__name__.rpartition(".")[0]]
+    for name in ("supply", "adc"):
+        sys.modules.pop("%s.%s" % (package.__name__, name), None)
+        delattr(package, name)
+    sys.modules.pop("divider", None)
+    return known
 
 
 def millivolts(pin, ratio, exponent):

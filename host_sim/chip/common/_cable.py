@@ -38,7 +38,11 @@ def run(raw):
     for name in _BUILT_IN:
         __import__(name)
     sys.modules["_timer"].kept = True
-    __import__("rp2" if "rp2" in sys.path[1] else "esp32")
+    if "rp2" in sys.path[1]:
+        __import__("rp2")
+        __import__("_radio_pins").kept = True
+    else:
+        __import__("esp32")
     _mount()
     for name in dir(micropython):
         if name[0] != "_":

@@ -1,13 +1,16 @@
 """GPIO 25 and 29 of a board with a CYW43439: chip select and clock of the radio's SPI, and, while 25 is high and the
-radio silent, the middle of a divider on VSYS at 29 (Pico W datasheet, 2.1).
+radio silent, the middle of a divider on VSYS at 29 (Pico W datasheet, 2.1). Loaded while one of them is out of the
+radio's hands.
 """
 
 import socket as _socket
+import sys
 
 SELECT, CLOCK = 25, 29
 # What the ADC reads at the clock where the divider is not switched on: 0.03 V (micropython #10406).
 NOTHING_UV = 30600
 
+kept = False  # on a board at a cable, as _timer.py's
 _high = False  # 25 is driven high
 _taken = False  # 29 is not the clock any more
 
@@ -21,13 +24,6 @@ def set_up(pin, mode, alt, level):
         release()
     elif pin == CLOCK and mode != -1:
         take()
-
-
-def drive(pin, level):
-    """A Pin that is an output was set."""
-    global _high
-    if pin == SELECT:
-        _high = bool(level)
 
 
 def selected():
@@ -47,11 +43,13 @@ def release():
     """The radio has its clock again."""
     global _taken
     _taken = False
+    if not _high and not kept:
+        sys.modules.pop(__name__)  # a real one takes none of the heap
 
 
-def measures():
-    """Whether the ADC at 29 sees VSYS. A radio that has power talks now and then, even to nobody."""
-    return _high and _taken and not _socket._powered
+def seen(uv):
+    """Microvolts that the ADC at 29 sees. A radio that has power talks now and then, even to nobody."""
+    return uv if _high and _taken and not _socket._powered else NOTHING_UV
 
 
 def check():

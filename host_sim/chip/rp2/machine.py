@@ -8,7 +8,6 @@ import _chip
 import _family
 import _machine
 import _model
-import _radio_pins
 import ustruct
 from _machine import I2C, WDT, reset_cause, soft_reset, unique_id  # noqa: F401
 
@@ -18,6 +17,7 @@ WDT_RESET = 3
 _SCRATCH = _model.WATCHDOG_BASE + 0x0C  # WATCHDOG_SCRATCH0 of RP2040 and RP2350 alike
 _WORDS = 8
 _CONTROL = _model.WATCHDOG_BASE  # WATCHDOG_CTRL; bit 30 is ENABLE
+_WIRES = (25, 29)  # _radio_pins.py
 _RADIO_PINS = {"LED": 64, "WL_GPIO0": 64, "WL_GPIO1": 65, "WL_GPIO2": 66}
 
 
@@ -53,6 +53,12 @@ def bootloader(value=None):
     _chip.leave(_chip.BOOTLOADER, 0)
 
 
+def _wires():
+    import _radio_pins
+
+    return _radio_pins
+
+
 class Pin(_machine.Pin):
     """GPIOs, and by name those of the radio, whose use powers it (ports/rp2/machine_pin_cyw43.c)."""
 
@@ -66,20 +72,12 @@ class Pin(_machine.Pin):
             self._id = _RADIO_PINS[id]
         else:
             super().__init__(id, mode, pull, value=value)
-            _radio_pins.set_up(id, mode, alt, value)
+            if id in _WIRES:
+                _wires().set_up(id, mode, alt, value)
 
     def init(self, mode=-1, pull=-1, *, value=None, alt=None):
         """As the constructor."""
         self.__init__(self._id, mode, pull, value=value, alt=alt)
-
-    def value(self, level=None):
-        if level is not None:
-            _radio_pins.drive(self._id, level)
-        elif self._id == _radio_pins.SELECT:
-            return _radio_pins.selected()
-        return super().value(level)
-
-    __call__ = value
 
 
 class RTC(_machine.Clock):
@@ -117,15 +115,15 @@ class ADC:
 
     def __init__(self, pin):
         self._pin = _machine.number_of(pin)
-        if self._pin == _radio_pins.CLOCK:
-            _radio_pins.take()
+        if self._pin == _WIRES[1]:
+            _wires().take()
         elif self._pin not in _model.ADC_PINS:
             raise ValueError("Pin doesn't have ADC capabilities")
 
     def read_u16(self):
         uv = _machine.adc_uv(self._pin, 0)
-        if self._pin == _radio_pins.CLOCK and not _radio_pins.measures():
-            uv = _radio_pins.NOTHING_UV
+        if self._pin == _WIRES[1]:
+            uv = _wires().seen(uv)
         raw = min(max(uv * 4095 // 3300000, 0), 4095)
         return raw << 4 | raw >> 8
 

@@ -1,8 +1,8 @@
 """`network` of a board with a CYW43439 (extmod/network_cyw43.c): the station interface, one object for all."""
 
 import socket as _socket
+import sys
 
-import _radio_pins
 import _station
 
 STA_IF = 0
@@ -21,6 +21,11 @@ _EPERM = 1
 _the_station = _station.Station()
 
 
+def _check_clock():
+    if "_radio_pins" in sys.modules:
+        sys.modules["_radio_pins"].check()
+
+
 class WLAN:
     IF_STA = STA_IF
     IF_AP = AP_IF
@@ -35,7 +40,7 @@ class WLAN:
         if up is None:
             return WLAN._up
         if up:
-            _radio_pins.check()
+            _check_clock()
             _socket._powered = True
         else:
             self.disconnect()
@@ -49,14 +54,14 @@ class WLAN:
         """Begins to join, anew if it was at it; `status()` tells how it went."""
         if not WLAN._up:
             raise OSError(-_EPERM)
-        _radio_pins.check()
+        _check_clock()
         self._station.join(ssid, key)
 
     def scan(self):
         """Blocks; a connection stays."""
         if not WLAN._up:
             raise OSError(-_EPERM)
-        _radio_pins.check()
+        _check_clock()
         return self._station.scan()
 
     def disconnect(self):
