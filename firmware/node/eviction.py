@@ -1,15 +1,21 @@
 """What the alerts ring gives up when it is full of events that nobody has acknowledged: by severity, never by age
 alone.
 
-Alarms and gaps are copied forward, under new numbers; a gap then declares the old numbers, and only then they are
-dropped. Where nothing of less severity is left in the whole ring, the oldest alarms go, declared too.
+A gap declares the old numbers, alarms and gaps are copied forward under new ones, and only then the old are dropped.
+Where nothing of less severity is left in the whole ring, the oldest alarms go, declared too.
 """
+
+import struct
 
 import flashring
 
 from . import wire
 
 _KEPT = (wire.ALARM, wire.GAP)
+_SPAN = "<II"  # lo and hi of a gap, at 15 (wire.pack_gap)
+_FULL = 1  # its reason, at 23
+_BATCH = 16  # events in one commit: on pages each commit takes a page
+_GAPS = 64  # that are copied where nothing else is: half a sector, so that the other half is free for events
 
 
 def evict(alerts, last, gap):
@@ -19,29 +25,53 @@ def evict(alerts, last, gap):
     if last < first:
         return
     kept = _of_severity(alerts, first, last + 1)
+    there = _of_severity(alerts, last + 1, following)  # some by a call that was cut before its drop
     lesser = len(kept) < last + 1 - first or _has_lesser(alerts, last + 1, following)
-    if not lesser:
-        kept = [event for event in kept if event[0] == wire.GAP]
-    copied = _of_severity(alerts, last + 1, following)
-    for event in kept:
-        if event not in copied:  # a cut may have come between the copies and the drop
-            _put(alerts, event)
-    event = gap(first, last)
-    if not any(other[0] == wire.GAP and other[14:24] == event[14:24] for other in copied):
-        _put(alerts, event)
+    begin = _declared_before(kept + there, first)
+    event = bytes(gap(begin, last))
+    gaps = [each for each in kept if each[0] == wire.GAP and not _within(each, begin, last)]
+    if not any(other[0] == wire.GAP and other[14:24] == event[14:24] for other in there):
+        gaps.append(event)
+    alarms = [each for each in kept if each[0] != wire.GAP] if lesser else []
+    kept = [each for each in gaps[-_GAPS:] + alarms if each not in there]
+    for start in range(0, len(kept), _BATCH):
+        _put(alerts, kept[start : start + _BATCH])
     alerts.drop(last)
 
 
-def _put(alerts, event):
+def _declared_before(events, first):
+    """From where on all numbers before `first` are declared already. One gap then declares them all, and the ring does
+    not fill with gaps.
+    """
+    spans = sorted([struct.unpack_from(_SPAN, event, 15) for event in events if _is_own(event)])
+    for lo, hi in reversed(spans):
+        if lo < first <= hi + 1:
+            first = lo
+    return first
+
+
+def _is_own(event):
+    return event[0] == wire.GAP and event[14] == 1 and event[23] == _FULL
+
+
+def _within(event, begin, last):
+    """Whether `event` is a gap of this ring that one from `begin` to `last` declares too."""
+    if not _is_own(event):
+        return False
+    lo, hi = struct.unpack_from(_SPAN, event, 15)
+    return begin <= lo and hi <= last
+
+
+def _put(alerts, events):
     while True:
         try:
-            alerts.append(event, True)
+            alerts.append_batch(events, True)
             return
         except flashring.RingBusy:
             alerts.idle()
         except flashring.RingFull:
             # More than the room that is kept for it: what is left over goes with the rest, declared.
-            print("eviction: no room to copy an event forward")
+            print("eviction: no room to copy %d events forward" % len(events))
             return
 
 

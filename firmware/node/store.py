@@ -140,18 +140,24 @@ class Store:
         from . import wire  # most wakes have no event to pack
 
         self.mount_rest()
+        due = self.alerts.overdue()
+        if due:
+            self._evict(due)
         pack = {"alarm": wire.pack_alarm, "sensor": wire.pack_sensor, "gap": wire.pack_gap}[kind]
         data = memoryview(self._event)[: pack(self._event, *self._stamp(), *body)]
         while True:
             try:
                 return self.alerts.append(data)
             except flashring.RingFull as full:
-                from .eviction import evict
-
                 data = bytes(data)
-                evict(self.alerts, full.seq, self._gap_of_events)
+                self._evict(full.seq)
             except flashring.RingBusy:
                 self.alerts.idle()
+
+    def _evict(self, last):
+        from .eviction import evict
+
+        evict(self.alerts, last, self._gap_of_events)
 
     def _gap_of_events(self, first, last):
         """The event that declares events given up or copied forward."""

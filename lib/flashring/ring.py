@@ -137,15 +137,15 @@ class Ring:
             raise ValueError("payload of %d bytes is too long for a record" % len(payload))
         return self._write(record_size(len(payload)), payload, None, reserve)
 
-    def append_batch(self, payloads):
+    def append_batch(self, payloads, reserve=False):
         """Write a list of 1 to 16 records, all or none. Returns the seq of the first. Raises as `append` does; each
-        is at most 255 bytes long unless the ring has a `measure`.
+        is at most 255 bytes long unless the ring has a `measure`. `reserve`: as `append`'s.
         """
         self._check_mounted()
         from flashring import batch
 
         size = batch.size(payloads, self._measure is None, self._window.largest)
-        return self._write(size, None, payloads, False)
+        return self._write(size, None, payloads, reserve)
 
     def _write(self, size, payload, payloads, reserve):
         head, commit = self._head, self._window.commit
@@ -251,6 +251,21 @@ class Ring:
     def dropped(self):
         """Records given up unreleased since `format`."""
         return self._head.dropped
+
+    def overdue(self):
+        """The seq up to which a `drop` is still to follow on the copies that were appended with `reserve`, for a cut
+        came between; 0: none is. Until then nothing more can be copied.
+        """
+        self._check_mounted()
+        return 0 if self._after_head_is_free() else self._edge - 1
+
+    def opened(self):
+        """(fewest, most): how often a sector of the ring was opened, which took an erase each; boots after a cut may
+        have taken some more. Reads nothing.
+        """
+        self._check_mounted()
+        laps = self._head.lap + 1
+        return laps // self._count, (laps + self._count - 1) // self._count
 
     def waiting(self):
         """How many records are not released. Reads nothing."""
