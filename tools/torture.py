@@ -32,7 +32,8 @@ PARTS = 16  # sections of each geometry
 def version() -> str:
     """Names the code under torture and the torture itself."""
     digest = hashlib.sha256()
-    for path in sorted([*ROOT.glob("lib/flashring/*.py"), *ROOT.glob("tests/powercut/*.py")]):
+    torture = [ROOT / "tests" / "powercut" / name for name in ("ringtorture.py", "torncells.py")]
+    for path in sorted([*ROOT.glob("lib/flashring/*.py"), ROOT / "lib" / "crc" / "__init__.py", *torture]):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

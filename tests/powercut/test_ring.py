@@ -59,6 +59,11 @@ def _trust_what_looks_erased(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Window, "spoil", lambda *_: None)
 
 
+def _forget_the_re_erase(patch: pytest.MonkeyPatch) -> None:
+    """A sector without a header that fits is taken for erased, whatever a cut left of the erase."""
+    patch.setattr(Headers, "looks_erased", lambda self: True)
+
+
 def _lap_of_16_bits(patch: pytest.MonkeyPatch) -> None:
     field = Headers.field
     patch.setattr(Headers, "field", lambda self, at: field(self, at) & (0xFFFF if at == 2 else 0xFFFFFFFF))
@@ -83,6 +88,7 @@ BUGS = (
     _no_crc,
     _resume_in_a_touched_page,
     _trust_what_looks_erased,
+    _forget_the_re_erase,
     _lap_of_16_bits,
     _no_second_program,
     _torn_ends_stay,
