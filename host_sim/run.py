@@ -29,7 +29,7 @@ from host_sim.proxy import Proxy
 from host_sim.status import Collector, Status
 from host_sim.wiring import wire
 from host_sim.world import ServedLog, World
-from tools import boards, build
+from tools import boards, build, wear
 
 DEPLOY = ROOT / "host_sim" / "chip" / "deploy"
 TELL_S = 0.25  # how often it says how it goes
@@ -162,10 +162,15 @@ class Run:
         }  # fmt: skip
         (plan.folder / "run.json").write_text(json.dumps(record, indent=1))
         self.log.write(plan.folder / "faults.csv", plan.end_ms * 1000)
-        for node in self.fleet.nodes.values():
+        for member in plan.members:
+            node = self.fleet.nodes[member.name]
             flash = node.chip.flash
-            wear = {"sector_size": SECTOR, "erases": flash.erases, "programmed_bytes": flash.programmed_bytes}
-            (node.folder / "wear.json").write_text(json.dumps(wear))
+            projected = wear.project(member.node_file.settings(member.name), member.board)
+            worn = {
+                "sector_size": SECTOR, "erases": flash.erases, "programmed_bytes": flash.programmed_bytes,
+                "projected_years": {each.ring: round(each.years, 1) for each in projected},
+            }  # fmt: skip
+            (node.folder / "wear.json").write_text(json.dumps(worn))
 
 
 def _describe(member: Member, folder: Path) -> dict[str, Any]:

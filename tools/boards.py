@@ -15,6 +15,8 @@ from tools.catalogue import BOARDS
 from tools.toml_lines import tomllib
 
 SECTOR = 4096
+ENDURANCE = 100_000
+"""Erases that a sector stands: W25Q32JV datasheet, rev. G, and other NOR flash of the kind."""
 _TYPES = {"app": 0, "data": 1}
 _SUBTYPES = {"factory": 0, "ota_0": 0x10, "ota_1": 0x11, "ota": 0, "phy": 1, "nvs": 2, "fat": 0x81}
 

@@ -340,6 +340,27 @@ def console(arguments: tuple[str, ...]) -> None:
     consoles.main(args=list(arguments), prog_name="fieldnode console")
 
 
+# What was on a board
+
+
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def dump(arguments: tuple[str, ...]) -> None:
+    """Print what stands in the rings of a flash IMAGE, as `backup` makes it, as JSON lines."""
+    from tools import dump as dumping
+
+    dumping.main(args=list(arguments), prog_name="fieldnode dump")
+
+
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def wear(arguments: tuple[str, ...]) -> None:
+    """Tell how long the flash of NODE, a node file, will last, or how often the sectors of an image were erased."""
+    from tools import wear as wearing
+
+    wearing.main(args=list(arguments), prog_name="fieldnode wear")
+
+
 @main.command()
 @_NODE
 @_PORT

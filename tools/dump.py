@@ -2,7 +2,8 @@
 
     python -m tools.dump IMAGE [--board NAME] [--ring NAME]
 
-IMAGE is the whole flash, as `esptool read_flash` or `picotool save` makes it, or the partition `ring` alone. Lines:
+IMAGE is the whole flash, as `esptool read_flash` or `picotool save` makes it, or what `fieldnode backup` reads from an
+RP2, or the partition `ring` alone. Lines:
 
     {"ring": "journal", "stream": .., "oldest": .., "released": .., "next": .., "dropped": .., "faults": [..]}
     {"ring": "journal", "sector": .., "verdict": .., ..}      one for each sector
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,13 @@ def places(board: Board, path: Path, image: bytes) -> dict[str, list[int]]:
     partition = next((each for each in board.partitions if each.label == "ring"), None)
     if partition is not None and len(image) == partition.size:
         return {name: list(range(first, first + count)) for name, (first, count) in board.rings.items()}
-    if len(image) != board.flash_size:
+    if board.reserved is not None and len(image) == board.storage[1]:
+        board = replace(board, storage=(0, len(image)))
+    elif len(image) != board.flash_size:
         raise DumpError(f"{path}: {len(image)} bytes, and the flash of {board.name} has {board.flash_size}")
     found = rings.places(board, path)
     if not found:
-        raise DumpError(f"{path}: no map of reserved blocks: this node never had rings")
+        raise DumpError(f"{path}: no map of reserved blocks, or several: this node never had rings, or two lives")
     return {
         name: place["sectors"] if isinstance(place, dict) else list(range(place[0], place[0] + place[1]))
         for name, place in found.items()

@@ -20,10 +20,8 @@ import click
 
 from host_sim.image.sector import read_header
 from tools import boards, dump, nodefile
-from tools.boards import SECTOR, Board
+from tools.boards import ENDURANCE, SECTOR, Board
 
-ENDURANCE = 100_000
-"""Erases that a sector stands: W25Q32JV datasheet, rev. G, and other NOR flash of the kind."""
 _DAY = 86_400
 _ROW = 18  # firmware/node/JOURNAL.md
 _VALUE = 4
@@ -105,6 +103,8 @@ def opened(image: bytes, sectors: Sequence[int], unit: int) -> list[int]:
 @click.option("--board", "board_name", help="The image's board, where it does not tell.")
 def main(node: Path | None, image: Path | None, board_name: str | None) -> None:
     """Projected or actual wear of a node's rings."""
+    if node is None and image is None:
+        raise click.UsageError("name a node file, or --image")
     try:
         if node is not None:
             file = nodefile.load(node)

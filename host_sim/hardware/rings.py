@@ -35,17 +35,26 @@ def read_file(image: Path, storage: tuple[int, int], name: str) -> bytes:
     return bytes.fromhex(done.stdout)
 
 
+def _count(board: Board) -> int:
+    return max(start + count for start, count in board.rings.values())
+
+
 def places(board: Board, image: Path) -> dict[str, Any]:
     """Each ring as [first sector, count], or as {"sectors": [..]} where they are not side by side. A node that never
-    lived long enough to reserve any has none."""
+    lived long enough to reserve any has none; nor has one whose map cannot be read nor be found."""
     if board.reserved is None:
         (ring,) = (each for each in board.partitions if each.label == "ring")
         first = ring.offset // SECTOR
         return {name: [first + start, count] for name, (start, count) in board.rings.items()}
     try:
         blocks = reservation.read_map(read_file(image, board.storage, f"{board.reserved}/map"))
-    except OSError:
-        return {}
+    except (OSError, ValueError):
+        # The filesystem may be damaged; the map is a few bytes that say whether they are whole.
+        start, size = board.storage
+        maps = reservation.find_maps(image.read_bytes()[start : start + size], _count(board))
+        if len(maps) != 1:
+            return {}
+        (blocks,) = maps
     base = board.storage[0] // SECTOR
     return {
         name: {"sectors": [base + block for block in blocks[start : start + count]]}

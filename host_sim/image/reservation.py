@@ -10,6 +10,24 @@ _HEAD = struct.Struct("<4sH8s")
 _MAGIC = b"FNM\0"
 
 
+def find_maps(image: bytes, count: int) -> list[list[int]]:
+    """Every map of `count` blocks that stands anywhere in `image`, each once: of a filesystem that can no longer be
+    read, or where nobody can read one.
+    """
+    found: list[list[int]] = []
+    size = _HEAD.size + 2 * count + 3
+    at = image.find(_MAGIC)
+    while at >= 0:
+        try:
+            blocks = read_map(image[at : at + size])
+        except ValueError:
+            blocks = None
+        if blocks is not None and blocks not in found:
+            found.append(blocks)
+        at = image.find(_MAGIC, at + 1)
+    return found
+
+
 def read_map(data: bytes) -> list[int]:
     """The block of each reserved file, counted from the filesystem's first. Raises ValueError for a map that is none.
     """

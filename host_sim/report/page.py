@@ -13,6 +13,7 @@ from host_sim.report.drawings import NODES_DRAWN, Drawings
 from host_sim.report.recovery import recovery
 from host_sim.report.run import KINDS, Run
 from host_sim.report.work import work
+from tools.boards import ENDURANCE
 
 WORDS = {
     "due": "asked for by the node's own clock while it had power",
@@ -45,6 +46,7 @@ def render(run: Run, ledger: dict[str, Any], drawings: Drawings) -> str:
     )  # fmt: skip
     return environment.get_template("page.html").render(
         run=run,
+        endurance=ENDURANCE,
         ledger=ledger,
         rows=[*((name, entry["totals"], entry["balanced"]) for name, entry in ledger["nodes"].items()),
               ("total", ledger["totals"], ledger["balanced"])],

@@ -10,6 +10,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tools.boards import ENDURANCE
+
+_YEAR_MS = 365.25 * 86_400_000
+
 Parsed = TypeVar("Parsed")
 
 
@@ -64,10 +68,12 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Wear:
-    """What the flash went through: erases of each sector of the whole chip, and all bytes programmed."""
+    """What the flash went through: erases of each sector of the whole chip, and all bytes programmed; and by ring how
+    many years its sectors should last by the node file (tools/wear.py), empty in a run that did not say."""
 
     erases: list[int]
     programmed_bytes: int
+    projected_years: dict[str, float]
 
 
 @dataclass
@@ -99,6 +105,11 @@ class Node:
     def ring_erases(self, ring: str) -> list[int]:
         """How often each sector of a ring was erased, in the ring's order; empty where the wear is unknown."""
         return [self.wear.erases[sector] for sector in self.rings[ring]] if self.wear is not None else []
+
+    def ring_years(self, ring: str, span_ms: int) -> float | None:
+        """How long the sectors of a ring last if they go on as in these `span_ms`; None where none was erased."""
+        erases = self.ring_erases(ring)
+        return ENDURANCE * len(erases) * span_ms / sum(erases) / _YEAR_MS if sum(erases) else None
 
 
 @dataclass
@@ -219,8 +230,9 @@ def _channels(home: Path, data: dict[str, Any]) -> list[Channel]:
 def _wear(path: Path) -> Wear:
     data = read_json(path)
     try:
-        return Wear([int(count) for count in data["erases"]], int(data["programmed_bytes"]))
-    except (KeyError, TypeError, ValueError) as error:
+        years = {ring: float(years) for ring, years in data.get("projected_years", {}).items()}
+        return Wear([int(count) for count in data["erases"]], int(data["programmed_bytes"]), years)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ReportError(f"{path}: erases and programmed_bytes are not there as numbers: {error!r}") from error
 
 

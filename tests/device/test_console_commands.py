@@ -7,6 +7,7 @@ import json
 import os
 
 from consolekit import Desk, Light
+from flashring import RingBusy
 from mqttpeer import CONNACK
 from node import log, tls
 from nodekit import FakeUplink, Slept
@@ -22,6 +23,24 @@ def test_status():
     assert answer["contact"].startswith("complete, 0 s") and answer["quality"] == "synchronised"
     assert answer["clock"] == "2026-05-03T19:33:20Z" and 0 <= answer["next_sample_s"] <= 60
     assert "\nnext sample " in desk.say("status")
+
+
+def test_status_tells_the_wear_and_how_long_the_flash_lasts():
+    desk = Desk()
+    answer = desk.ask("status")
+    assert answer["sector_erases"] == "journal 0..1, alerts 0..1, frames 0..1" and answer["flash_life_years"] is None
+    journal = desk.node.store.journal
+    while journal.opened() != (2, 2):
+        try:
+            journal.append(bytes(50))
+        except RingBusy:
+            journal.idle()
+        journal.release(journal.range()[2] - 1, False)
+    rows = journal.range()[2] - 1
+    answer = desk.ask("status")
+    assert answer["sector_erases"] == "journal 2, alerts 0..1, frames 0..1"
+    wanted = 100000 * rows // (2 * 1440 * 365)  # a row a minute
+    assert abs(answer["flash_life_years"] - wanted) <= wanted // 20 + 1, (answer["flash_life_years"], wanted)
 
 
 def test_version():

@@ -77,9 +77,10 @@ def write_run(folder: Path) -> Path:
         )  # fmt: skip
         good = [(hour, t) for hour, t in enumerate(contacts, 1) if hour not in (2, 4)]
         arrivals += [(t + 3_000, name, 2, 77, hour, 120, 200) for hour, t in good]
-        (home / "wear.json").write_text(
-            json.dumps({"sector_size": 4096, "erases": [0, 0, 5, 4, 4, 4, 0, 1, 2, 3], "programmed_bytes": 6000})
-        )
+        worn: dict[str, Any] = {"sector_size": 4096, "erases": [0, 0, 5, 4, 4, 4, 0, 1, 2, 3], "programmed_bytes": 6000}
+        if not index:
+            worn["projected_years"] = {"frames": 2920.4}
+        (home / "wear.json").write_text(json.dumps(worn))
         parts = {name: figures(360, acknowledged=300, stored=60) for _, name, _, _ in channels}
         parts["air.temperature"].update(taken=358, missed={"reset": 2}, stored=58)
         totals = figures(720, taken=718, missed={"reset": 2}, acknowledged=600, stored=118)

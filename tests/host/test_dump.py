@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from flashring import Ring, RingBusy, Window
 
-from tools import boards, dump, nodefile, wear
+from host_sim.image.crc import crc24
+from tools import boards, cli, dump, nodefile, wear
 from tools.boards import SECTOR
 
 BOARD = boards.load("esp32")
@@ -19,10 +21,11 @@ SIZE = next(each.size for each in BOARD.partitions if each.label == "ring")
 class Memory:
     """The partition `ring`."""
 
-    sector_size, page_size, granularity = SECTOR, 1, 1
+    sector_size = SECTOR
 
-    def __init__(self) -> None:
-        self.cells = bytearray(b"\xff" * SIZE)
+    def __init__(self, size: int = SIZE, unit: int = 1) -> None:
+        self.cells = bytearray(b"\xff" * size)
+        self.page_size = self.granularity = unit
 
     def read_into(self, addr: int, buf: bytearray | memoryview) -> None:
         buf[:] = self.cells[addr : addr + len(buf)]
@@ -40,9 +43,10 @@ def row(number: int) -> bytes:
     return bytes([1, 2]) + b"".join(field.to_bytes(4, "little") for field in (3, 1000 + number, 1, 0, number))
 
 
-def journal(rows: int) -> tuple[Memory, Ring]:
-    memory = Memory()
-    ring = Ring(memory, *BOARD.rings["journal"], Window(memory))
+def journal(rows: int, count: int = BOARD.rings["journal"][1], unit: int = 1) -> tuple[Memory, Ring]:
+    """The partition with a journal at its start; or `count` sectors, programmed by `unit` bytes."""
+    memory = Memory(SIZE if unit == 1 else count * SECTOR, unit)
+    ring = Ring(memory, 0, count, Window(memory))
     ring.format(77)
     for number in range(1, rows + 1):
         try:
@@ -101,6 +105,60 @@ def test_a_boot_after_a_cut_leaves_marks(tmp_path: Path) -> None:
     _, lines = said(tmp_path, memory.cells, "--ring", "journal")
     assert lines[1]["torn"] and lines[2]["verdict"] == "spoilt"
     assert lines[-1]["seq"] == 31
+
+
+PICO_W = boards.load("pico_w")
+
+
+def pico_flash() -> tuple[bytearray, list[int]]:
+    """An RP2's flash whose filesystem nobody can read, and the blocks of its journal: the map stands there still."""
+    (first, count), total = PICO_W.rings["journal"], max(sum(place) for place in PICO_W.rings.values())
+    blocks = [(5 + 97 * index) % 200 for index in range(total)]
+    data = struct.pack("<4sH8s", b"FNM\0", total, b"noncenon") + struct.pack(f"<{total}H", *blocks)
+    cells = bytearray(b"\xff" * PICO_W.flash_size)
+    base = PICO_W.storage[0]
+    cells[base + 1234 : base + 1234 + len(data) + 3] = data + crc24(data).to_bytes(3, "little")
+    cells[base + 9000 : base + 9000 + len(data)] = data  # torn: no CRC
+    memory, _ = journal(200, count, 256)
+    for index, block in enumerate(blocks[first : first + count]):
+        start = base + block * SECTOR
+        cells[start : start + SECTOR] = memory.cells[index * SECTOR : (index + 1) * SECTOR]
+    return cells, blocks[first : first + count]
+
+
+def test_reserved_blocks_are_found_though_the_filesystem_is_gone(tmp_path: Path) -> None:
+    cells, blocks = pico_flash()
+    for image, base in ((cells, PICO_W.storage[0] // SECTOR), (cells[PICO_W.storage[0] :], 0)):
+        path = tmp_path / "flash.bin"
+        path.write_bytes(image)
+        result = CliRunner().invoke(cli.main, ["dump", str(path), "--board", "pico_w", "--ring", "journal"])
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line["sector"] for line in lines if "verdict" in line] == [base + block for block in blocks]
+        assert [line["seq"] for line in lines if "seq" in line][-1] == 200
+    base = PICO_W.storage[0]
+    total = max(sum(place) for place in PICO_W.rings.values())
+    other = struct.pack("<4sH8s", b"FNM\0", total, b"anothero") + bytes(2 * total)
+    cells[base + 20000 : base + 20000 + len(other) + 3] = other + crc24(other).to_bytes(3, "little")
+    path.write_bytes(cells)
+    result = CliRunner().invoke(cli.main, ["dump", str(path), "--board", "pico_w"])
+    assert result.exit_code == 2 and "no map of reserved blocks, or several" in result.output
+
+
+def test_the_command_wear(tmp_path: Path) -> None:
+    node = str(Path(__file__).parents[2] / "nodes" / "greenhouse.toml")
+    said = CliRunner().invoke(cli.main, ["wear", node])
+    assert said.exit_code == 0 and [line.split(":")[0] for line in said.output.splitlines()] == [
+        "journal", "frames", "alerts",
+    ]  # fmt: skip
+    assert "years to 100,000" in said.output
+    assert CliRunner().invoke(cli.main, ["wear"]).exit_code == 2
+    assert CliRunner().invoke(cli.main, ["wear", "nothing.toml"]).exit_code == 2
+    cells, _ = pico_flash()
+    path = tmp_path / "flash.bin"
+    path.write_bytes(cells)
+    said = CliRunner().invoke(cli.main, ["wear", "--image", str(path), "--board", "pico_w"])
+    assert said.exit_code == 0 and "journal: sectors opened 0 to 1 times: [1, 1, " in said.output
 
 
 @pytest.mark.parametrize("cells", [b"", b"\0" * 100, b"\xff" * (4 << 20)])

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from host_sim.report import __main__ as command
 from host_sim.report import begin, make, words
 from host_sim.report.cloud import Fetching
 from host_sim.report.recovery import recovery, slowest
-from host_sim.report.run import KINDS, Fault, Point, ReportError, load
+from host_sim.report.run import KINDS, Fault, Point, ReportError, Wear, load
 from host_sim.report.thin import missing, segments, thin
 from host_sim.report.work import work
 
@@ -174,6 +175,18 @@ def test_work_of_a_node(run: Path) -> None:
     assert (done.radio.on_ms, done.radio.bytes_up, done.radio.bytes_down) == (20_000, 5000, 2500)
     assert done.programmed_per_byte == 6000 / 600
     assert node.ring_erases("frames") == [3, 2, 1]
+
+
+def test_how_long_the_flash_lasts(run: Path, page: Page) -> None:
+    """6 erases of 3 sectors in 6 hours are 8 a day for each; the node file's word stands beside it."""
+    (node, _) = load(run).nodes
+    assert node.ring_years("frames", 6 * kit.HOUR) == pytest.approx(100_000 / 8 / 365.25)
+    assert node.ring_years("journal", 6 * kit.HOUR) == pytest.approx(100_000 / 17 / 365.25)
+    idle = replace(node, wear=Wear([0] * 10, 0, {}))
+    assert idle.ring_years("frames", 6 * kit.HOUR) is None
+    text = (run / "report.html").read_text(encoding="utf-8").replace("\N{NARROW NO-BREAK SPACE}", "")
+    assert "6 erases, at most 3 in a sector; at this rate 34 years to 100000; by the node file 2920<" in text
+    assert text.count("by the node file") == 1, "only the node and ring whose run said it"
 
 
 def test_a_wrong_clock_of_the_cloud_moves_no_record(tmp_path: Path) -> None:

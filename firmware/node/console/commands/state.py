@@ -11,6 +11,8 @@ from ... import release, settings
 
 _REASONS = ("unknown", "power-on", "brownout", "wake", "restart", "watchdog", "crash", "external reset")
 _QUALITIES = ("unknown", "estimated", "synchronised")
+_RINGS = ("journal", "alerts", "frames")
+_ENDURANCE = 100000  # erases of a sector (W25Q32JV datasheet, rev. G)
 _EPOCH_DAYS = 10957 + 7305  # 2020-01-01 in days since 1970-01-01
 
 
@@ -41,6 +43,8 @@ async def status(console, words):
         frames_waiting=_unreleased(store.frames),
         events_waiting=_unreleased(store.alerts),
         battery_mv=node.board.power.battery_mv() or None,
+        sector_erases=_erases(store),
+        flash_life_years=_life_years(node),
     )
 
 
@@ -108,6 +112,28 @@ def iso(seconds):
     month += 3 if month < 10 else -9
     year += era * 400 + (month <= 2)
     return "%04d-%02d-%02dT%02d:%02d:%02dZ" % (year, month, day, rest // 3600, rest // 60 % 60, rest % 60)
+
+
+def _erases(store):
+    """How often the sectors of each ring were opened, fewest and most, which takes an erase each."""
+    found = []
+    for name in _RINGS:
+        fewest, most = getattr(store, name).opened()
+        found.append("%s %d..%d" % (name, fewest, most) if fewest < most else "%s %d" % (name, most))
+    return ", ".join(found)
+
+
+def _life_years(node):
+    """How long the flash lasts if all goes on as while the journal took its rows, by the ring worn most; None until
+    that has come round once. The sensor asked most often tells the rows of a year.
+    """
+    store = node.store
+    most = max([getattr(store, name).opened()[0] for name in _RINGS])
+    rows = store.journal.range()[2] - 1
+    if not most or not rows:
+        return None
+    a_year = 86400 // min(node.intervals) * 365
+    return _ENDURANCE // max(1, a_year // max(1, rows // most))
 
 
 def _firmware():
