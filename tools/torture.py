@@ -1,8 +1,9 @@
-"""The whole torture of the ring (tests/powercut/ringtorture.py): every operation, every tear, every second cut.
+"""The whole torture of the ring (tests/powercut/ringtorture.py): every operation, every tear, every second cut; and of
+rings in reserved blocks on a littlefs in use (tests/device/test_reservation_cuts.py).
 
     python -m tools.torture [--minutes 30] [--share 1.0] [--jobs 2] [--fresh]
 
-Runs in sections, each a part of the life in one geometry. What a section found is kept in build/torture.json; a run
+Runs in sections, each a part of a life in one geometry. What a section found is kept in build/torture.json; a run
 goes on where the last one stopped, and begins anew when the ring's code or the torture has changed. Ends with a table,
 and status 1 if anything was lost, wrong or unmountable, or 3 if sections are left for another run.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -27,13 +30,17 @@ for folder in ("lib", "tests/powercut"):
     sys.path.insert(0, str(ROOT / folder))
 
 PARTS = 16  # sections of each geometry
+LITTLEFS = "littlefs"  # beside the geometries; runs in the MicroPython VM, which has the real one
+_IN_VM = "import json, random, sys, test_reservation_cuts as t; random.seed(%d); x = t.Torture(%d, %d); x.run(); " \
+    "print(json.dumps(t.found(x)))"
 
 
-def version() -> str:
-    """Names the code under torture and the torture itself."""
+def version(*more: str) -> str:
+    """Names the code under torture and the torture itself; `more`: further files of the repository."""
     digest = hashlib.sha256()
     torture = [ROOT / "tests" / "powercut" / name for name in ("ringtorture.py", "torncells.py")]
-    for path in sorted([*ROOT.glob("lib/flashring/*.py"), ROOT / "lib" / "crc" / "__init__.py", *torture]):
+    for path in sorted([*ROOT.glob("lib/flashring/*.py"), ROOT / "lib" / "crc" / "__init__.py", *torture,
+                        *(each for pattern in more for each in ROOT.glob(pattern))]):  # fmt: skip
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -42,11 +49,39 @@ def section(geometry: str, part: int, share: float) -> dict[str, Any]:
     """Runs one part of a geometry's life; returns what it found."""
     import ringtorture
 
+    if geometry == LITTLEFS:
+        return on_littlefs(part)
     begun = time.monotonic()
     *_, (_, _, score) = ringtorture.torture(ringtorture.GEOMETRIES[geometry], share, part, PARTS)
     found = {key: getattr(score, key) for key in ("cuts", "lost", "wrong", "unmountable", "faults")}
     found["kinds"] = dict(score.kinds)
     return found | {"seconds": time.monotonic() - begun, "day": time.strftime("%Y-%m-%d", time.gmtime())}
+
+
+def littlefs_version() -> str:
+    """As `version`, for the sections on littlefs."""
+    return version("lib/reservation/*.py", "tests/device/test_reservation_cuts.py", "tests/device/lfskit.py")
+
+
+def on_littlefs(part: int) -> dict[str, Any]:
+    """Runs one part of the life on littlefs; returns what it found, `share` apart."""
+    begun = time.monotonic()
+    folders = [ROOT / "firmware", ROOT / "lib", ROOT / "tests" / "device"]
+    done = subprocess.run(
+        [sys.executable, "-m", "micropython_unix", "-X", "heapsize=16M", "-c", _IN_VM % (part, PARTS, part)],
+        env=os.environ | {"MICROPYPATH": os.pathsep.join([*map(str, folders), ".frozen"])},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{LITTLEFS}:{part}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    faults = [f"{key}: {line}" for key in ("lost", "wrong", "unmountable") for line in found[key]]
+    return {
+        "cuts": found["cuts"] + found["second"], "kinds": {"first": found["cuts"], "second": found["second"]},
+        **{key: len(found[key]) for key in ("lost", "wrong", "unmountable")},
+        "faults": faults[:20], "version": littlefs_version(),
+        "seconds": time.monotonic() - begun, "day": time.strftime("%Y-%m-%d", time.gmtime()),
+    }  # fmt: skip
 
 
 def load(share: float, fresh: bool) -> dict[str, Any]:
@@ -55,11 +90,16 @@ def load(share: float, fresh: bool) -> dict[str, Any]:
     if not fresh and RESULT.exists():
         kept = json.loads(RESULT.read_text())
         if kept.get("version") == known["version"] and kept.get("share") == share:
+            now = littlefs_version()
+            kept["sections"] = {
+                name: found for name, found in kept["sections"].items()
+                if not name.startswith(LITTLEFS) or found["version"] == now
+            }  # fmt: skip
             return kept
     return known
 
 
-def table(known: dict[str, Any], geometries: dict[str, int]) -> Table:
+def table(known: dict[str, Any], geometries: list[str]) -> Table:
     """A line for each geometry."""
     grid = Table("geometry", "sections", "cuts", "of them second", "lost", "wrong", "unmountable", "minutes")
     for geometry in [*geometries, "all"]:
@@ -83,7 +123,8 @@ def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
     import ringtorture
 
     known = load(share, fresh)
-    names = [f"{geometry}:{part}" for part in range(PARTS) for geometry in ringtorture.GEOMETRIES]
+    geometries = [*ringtorture.GEOMETRIES, LITTLEFS]
+    names = [f"{geometry}:{part}" for part in range(PARTS) for geometry in geometries]
     left = [name for name in names if name not in known["sections"]]
     begun = time.monotonic()
     console = Console()
@@ -108,7 +149,7 @@ def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
                               f"{len(spent)} of {len(names)} sections, about {to_go / 60:.0f} min left")  # fmt: skip
                 for fault in found["faults"]:
                     console.print(f"  {fault}", markup=False)
-    console.print(table(known, ringtorture.GEOMETRIES))
+    console.print(table(known, geometries))
     if any(each[key] for each in known["sections"].values() for key in ("lost", "wrong", "unmountable")):
         raise SystemExit(1)
     if left:
