@@ -234,11 +234,13 @@ class Ring:
                 return
         if not self._after_head_is_free() and cursor + 1 < self._edge:
             raise RingFull(self._edge - 1)
-        # If only this call frees it, a cut in here may leave what it gives up gone with no word of it.
-        if not self._next_edge:
-            self._window.erase(self._headers.sector(head.lap + 1))
-        if not self._open(cursor, dropped):
-            raise RingError("sector %d does not hold what is written" % self._headers.sector(head.lap + 1))
+        for _ in range(2):  # what only looked erased does not hold, and is erased then
+            # If only this call frees it, a cut in here may leave what it gives up gone with no word of it.
+            if not self._next_edge:
+                self._window.erase(self._headers.sector(head.lap + 1))
+            if self._open(cursor, dropped):
+                return
+        raise RingError("sector %d does not hold what is written" % self._headers.sector(head.lap + 1))
 
     # Reading
 

@@ -29,7 +29,7 @@ def test_where_nobody_types_it_lives_until_a_signal(tmp_path: Path, end: signal.
         with pytest.raises(subprocess.TimeoutExpired):
             board.wait(1)
         board.send_signal(end)
-        said, _ = board.communicate(timeout=10)
+        said, _ = board.communicate(timeout=30)
     finally:
         board.kill()
     assert board.returncode == 0 and said.endswith("off\n") and "Error" not in said, said
@@ -41,7 +41,7 @@ def test_a_file_is_typed_from(tmp_path: Path) -> None:
     with (tmp_path / "typed").open() as typed:
         board = started(tmp_path, stdin=typed)
         try:
-            said, _ = board.communicate(timeout=10)
+            said, _ = board.communicate(timeout=30)
         finally:
             board.kill()
     assert board.returncode == 0 and said.count("by watchdog") == 1 and "'nonsense' is none of" in said, said
@@ -50,7 +50,7 @@ def test_a_file_is_typed_from(tmp_path: Path) -> None:
 def test_a_pipe_is_typed_from_and_its_end_ends_it(tmp_path: Path) -> None:
     board = started(tmp_path, stdin=subprocess.PIPE)
     try:
-        said, _ = board.communicate("state\n", timeout=10)
+        said, _ = board.communicate("state\n", timeout=30)
     finally:
         board.kill()
     assert board.returncode == 0 and said.count("by watchdog") == 1, said
