@@ -1,5 +1,6 @@
 """`python -m host_sim board`: what it reads, and what ends it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,11 @@ def started(folder: Path, **how: Any) -> subprocess.Popen[str]:
         [*COMMAND, str(folder / "board")], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how
     )
     assert board.stdout is not None
-    assert board.stdout.readline().startswith("ready: esp32")
+    # Not readline(): what it reads ahead communicate() with a timeout does not see.
+    first = b""
+    while not first.endswith(b"\n") and (byte := os.read(board.stdout.fileno(), 1)):
+        first += byte
+    assert first.startswith(b"ready: esp32")
     return board
 
 
