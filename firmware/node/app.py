@@ -10,6 +10,7 @@ import time
 from . import settings, slots
 from .alarms import Alarms
 from .bootlog import BootLog
+from .contacts import Contacts
 from .retained import Retained
 from .sampler import Sampler
 from .store import Store
@@ -20,7 +21,7 @@ _DEEP_SLEEP_WAKE = 3
 _RESTART = 4
 _CRASH = 6
 _CRASH_SLEEP_S = 60  # an error that every boot meets must not empty the battery
-_LAST_CONN = 0xFFFF  # contacts of one boot: the cloud ignores a birth whose (boot, conn) is not newer
+_LAST_CONN = 0xFF00  # contacts of one boot, some less than a u16: a contact may take several births
 _MEASURE_MS = 20000  # the slowest sensor, and what storing its row may take
 _CONTACT_MS = 15000  # what a contact may take on top of its cap: framing before, closing after
 _SHORTEST_SLEEP_MS = 2000  # below it a boot costs more than staying awake
@@ -29,7 +30,6 @@ _GARBAGE = 4096  # collected whenever so many bytes were allocated, from the con
 _NO_SERVICE = (0, None)  # of settings from before there was any
 _STEP_MS = 100  # in the last second before a slot: the clock counts whole seconds
 _ATTENTIVE_MS = 1000  # between two looks whether somebody still wants the node awake
-_FRAME_ROWS = 100  # rows in the journal that make a frame without waiting for the report
 
 
 class _Nobody:
@@ -66,6 +66,7 @@ class Node:
         self.intervals = [sensor["interval"] for sensor in self.settings["sensors"]]
         self._last = 0  # time of the last row, by the clock as it is now
         self.alarms = Alarms(self.settings, self.store)
+        self.contacts = Contacts(self)
         self.watch = Watch(board.power.feed)
         self._ended = asyncio.Event()
         self._contact = None
@@ -93,6 +94,8 @@ class Node:
             self.board.clock.resume(self.retained.seconds, self.retained.quality)
         self.store.mount(cold, self.retained.hints)
         self._recall(cold)
+        slept = 0 if cold else self.board.clock.seconds() - self.retained.seconds
+        self.contacts.checked(self.keeper.stamp()[0] - slept)
         _, pin = self.settings.get("service", _NO_SERVICE)
         if cold or pin is not None and self.board.held(pin):
             self.serve()
@@ -120,7 +123,7 @@ class Node:
             if quality:
                 self._last = slots.kept(row.time, self.retained.seconds, min(self.intervals))
         if cold:
-            self._framer().settle()
+            self.framer().settle()
         if cold or row is None:
             self.alarms.replay()
 
@@ -143,18 +146,17 @@ class Node:
             now, _ = self.keeper.stamp()
             due = [i for i in range(len(self.intervals)) if slots.due(self.intervals[i], self._last, now)]
             if due:
-                before = self._last
                 await self._measure(due)
-                if not self.in_contact() and self._contact_due(before):
-                    self.contact_now()
+            if not self.in_contact() and self.contacts.due(bool(due)):
+                self.contact_now()
             if self.service.active and self.service.knocked():
                 self._attend()
-            left_ms = self.ms_to_next_slot()
+            left_ms = self._ms_to_wake()
             nap_ms = max(_STEP_MS, left_ms - 1000)
             self.watch.expect(LOOP, nap_ms + _MEASURE_MS)
             if self._contact is not None:
                 await self._wait_contact(min(nap_ms, _ATTENTIVE_MS) if self.service.active else nap_ms)
-            elif self.retained.conn == _LAST_CONN:
+            elif self.retained.conn >= _LAST_CONN:
                 self.restart()
             elif left_ms < _SHORTEST_SLEEP_MS:
                 await asyncio.sleep_ms(nap_ms)
@@ -178,6 +180,14 @@ class Node:
         """0 or less where measuring, or a clock set forward, has used up a slot."""
         now, _ = self.keeper.stamp()
         return (slots.next_slot(self.intervals, self._last) - now) * 1000
+
+    def _ms_to_wake(self):
+        """To the next slot, or to a contact before it."""
+        now, _ = self.keeper.stamp()
+        slot = slots.next_slot(self.intervals, self._last)
+        if self._contact is None:
+            slot = self.contacts.wake(now, slot)
+        return (slot - now) * 1000
 
     def _sleep(self, ms):
         retained = self.retained
@@ -227,32 +237,6 @@ class Node:
 
     # Reporting
 
-    def _report_offset(self):
-        """Seconds by which this node's reports lie behind the full interval, so that a fleet does not call at once."""
-        offset = 0
-        for letter in self.settings["node"].encode():
-            offset = (offset * 31 + letter) % self.settings["report"]
-        return offset
-
-    def seconds_to_report(self):
-        """The latest moment of the next contact, from now."""
-        now, _ = self.keeper.stamp()
-        return slots.next_report(self.settings["report"], self._report_offset(), now) + max(self.intervals)
-
-    def _contact_due(self, before):
-        """A boot, an alarm, a report's moment, or a contact owed from before."""
-        retained = self.retained
-        if self.alarms.raised or retained.conn == 0 and not retained.failures:
-            return True
-        if slots.report_due(self.settings["report"], self._report_offset(), before, self._last):
-            retained.contact_owed = True
-        if retained.contact_owed:
-            return slots.retry_due(retained.failures, min(self.intervals), self._report_offset(), self._last)
-        if self.store.waiting_rows() >= _FRAME_ROWS:
-            self.store.mount_rest()
-            self._framer().run()
-        return False
-
     def in_contact(self):
         """Whether a contact is under way."""
         return self._contact is not None and not self._contact.done()
@@ -266,8 +250,8 @@ class Node:
         """One contact, as a task that nobody awaits: what goes wrong in it must cost this contact and no more."""
         retained = self.retained
         retained.contact_owed = True
-        self.alarms.raised = False
-        failures = min(retained.failures + 1, 255)
+        retained.alarm_waits = self.alarms.raised = False
+        failures = min(retained.failures + 1, 15)
         done = False
         self.watch.expect(CONTACT, self.settings["awake_cap"] * 1000 + _CONTACT_MS)
         try:
@@ -277,7 +261,7 @@ class Node:
             self.store.mount_rest()
             committed = self.store.committed()
             fresh_from = self.store.frames.range()[2]
-            self._framer().run()
+            self.framer().run()
             # A TLS session needs the memory more.
             from .modules import forget
 
@@ -305,7 +289,8 @@ class Node:
             self.watch.done(CONTACT)
             self._ended.set()
 
-    def _framer(self):
+    def framer(self):
+        """What makes frames of rows; its code is forgotten before a contact."""
         from .framing import Framer
 
         return Framer(self.store, [(channel[0], channel[3]) for channel in self.settings["channels"]])
@@ -317,6 +302,7 @@ class Node:
         if not known:
             self._last += self.bootlog.began
         self._last = slots.kept(self._last, seconds, min(self.intervals))
+        self.contacts.checked(seconds)
 
     def crashed(self):
         """Sleeps after an error that nothing contained; the next boot starts from nothing and says why."""

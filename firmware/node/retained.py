@@ -3,7 +3,8 @@
 | at | field | |
 |---|---|---|
 | 0 | crc u16 | CRC-16 over bytes 2..27 |
-| 2 | reason and flags u8 | 0-3 why the node reset itself (wire reset reasons), 4 a contact is owed, 5-6 the board's |
+| 2 | reason and flags u8 | 0-3 why the node reset itself (wire reset reasons), 4 a contact is owed, 5-6 the board's, |
+| | | 7 an alarm waits for its budget |
 | 3 | task u8, 4 step u8, 5 since u16, 7 unproven boots u8 | for crash reports, not yet used |
 | 8 | seconds at sleep i32 | the clock's, set or not |
 | 12 | sleep u16 | seconds asked for |
@@ -11,7 +12,7 @@
 | 15 | ring hints 3 x 3 | journal, alerts, frames |
 | 24 | conn u16 | contacts in this boot |
 | 26 | quality u8 | bits 0-1 of the clock at sleep, bits 2-7 the board's |
-| 27 | failures u8 | contacts failed in a row |
+| 27 | failures u8 | 0-3 contacts failed in a row, 4-7 contacts that alarms caused beyond what time has refilled |
 """
 
 import struct
@@ -21,6 +22,7 @@ import crc
 _LAYOUT = "<HBBBHBiHB9sHBB"
 _SIZE = 28
 _OWED = 0x10
+_ALARM = 0x80
 
 
 class Retained:
@@ -41,6 +43,8 @@ class Retained:
         self.conn = 0
         self.quality = 0
         self.failures = 0
+        self.alarm_waits = False
+        self.spent = 0
 
     def load(self):
         """True when the memory held a table with a right CRC; else the fields are those of a fresh start."""
@@ -56,16 +60,18 @@ class Retained:
         self.hints[:] = fields[9]
         self.conn = fields[10]
         self.quality = fields[11] & 3
-        self.failures = fields[12]
+        self.failures = fields[12] & 15
+        self.alarm_waits = bool(fields[1] & _ALARM)
+        self.spent = fields[12] >> 4
         return True
 
     def save(self):
         """Writes the table back."""
-        flags = self.reason & 0x0F | (_OWED if self.contact_owed else 0)
+        flags = self.reason & 0x0F | (_OWED if self.contact_owed else 0) | (_ALARM if self.alarm_waits else 0)
         buf = self._bytes
         struct.pack_into(
             _LAYOUT, buf, 0, 0, flags, 0, 0, 0, 0, self.seconds, self.sleep_s, 0, self.hints, self.conn,
-            self.quality, self.failures
+            self.quality, self.failures & 15 | self.spent << 4
         )
         struct.pack_into("<H", buf, 0, crc.crc16(memoryview(buf)[2:]))
         self._power.retain(buf)

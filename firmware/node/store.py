@@ -74,6 +74,11 @@ class Store:
         """Rows that are in no frame yet."""
         return self.journal.waiting()
 
+    def waiting_frames(self):
+        """Frames that are not committed."""
+        oldest, released, following = self.frames.range()
+        return following - max(oldest, released + 1)
+
     def append_row(self, *fields):
         """Durable on return; fields as `Journal.pack` takes them."""
         return self._append(0, self.journal, self.rows.pack(*fields))

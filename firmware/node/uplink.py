@@ -1,6 +1,9 @@
-"""One contact: radio up, one connection, the session's records out, its acknowledgements in, radio down."""
+"""One contact: radio up, a connection, the session's records out, its acknowledgements in, radio down. While an alarm
+waits, a connection that fails is followed by another.
+"""
 
 import asyncio
+import gc
 import hashlib
 import os
 import time
@@ -8,10 +11,11 @@ import time
 from mqtt import DIAL, Client, MqttError
 from mqtt.aio import wait
 
-from . import release, tls, wire
+from . import release, schedule, tls, wire
 from . import settings as stored
-from .session import Session
+from .session import NEW, Session
 
+LAST_CONN = 0xFFFF  # sessions of one boot: the cloud ignores a birth whose (boot, conn) is not newer
 _WAIT_MS = 1000
 _RX_SIZE = 512  # an ACK with all its ranges and its topic takes 300
 _TX_SIZE = 2304  # two DATA messages with their topics
@@ -32,8 +36,10 @@ class Uplink:
         self._reader = None
         self._session = None
         self._identity = None
+        self._nonce = None  # of the session, from its birth on
+        self._joined = False
         self._began = None
-        self._crowded = False  # the client had no room for the record whose turn it is
+        self._crowded = False  # the client had no room for what has its turn
         self._buf = bytearray(wire.MESSAGE_MAX)
 
     async def run(self, fresh_from):
@@ -43,19 +49,39 @@ class Uplink:
         cap_ms = self._settings["awake_cap"] * 1000
         radio = self._node.board.radio()
         try:
-            await asyncio.wait_for_ms(self._talk(radio, fresh_from, cap_ms), cap_ms)
-        except MqttError as error:
-            _log("%s" % error)
+            await asyncio.wait_for_ms(self._connections(radio, fresh_from, cap_ms), cap_ms)
         except asyncio.TimeoutError:
             _log("not done after %d s awake" % self._settings["awake_cap"])
-        except (OSError, ValueError) as error:  # ValueError: what mbedTLS says of a certificate
-            _log("no connection: %s" % error)
         finally:
-            if self._client is not None:
-                self._client.close()
+            self._close()
             self.usb = self._node.board.power.usb()  # asked while the radio is on: some boards need it for that
             radio.down()
         return self._session is not None and self._session.done()
+
+    async def _connections(self, radio, fresh_from, cap_ms):
+        tries = 0
+        while True:
+            try:
+                return await self._talk(radio, fresh_from, cap_ms)
+            except MqttError as error:
+                _log("%s" % error)
+            except (OSError, ValueError) as error:  # ValueError: what mbedTLS says of a certificate
+                _log("no connection: %s" % error)
+            self._close()
+            tries += 1
+            if tries % 2 == 0:
+                self._joined = False
+                radio.down()  # it may say that it is connected and be wrong: join anew
+            if not self._node.contacts.alarm_waits() or tries == schedule.CONNECTIONS:
+                return
+            await asyncio.sleep_ms(schedule.pause_ms(tries, _u32(os.urandom(4))))
+
+    def _close(self):
+        """The connection and its buffers: the next one needs the memory."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+        gc.collect()
 
     def _now(self):
         """Milliseconds since the first write left, 0 before: no deadline runs across the handshake, whose public-key
@@ -66,7 +92,9 @@ class Uplink:
     async def _talk(self, radio, fresh_from, cap_ms):
         import socket
 
-        await radio.up(self._settings["wifi"], cap_ms)
+        if not self._joined:
+            await radio.up(self._settings["wifi"], cap_ms)
+            self._joined = True
         self._identity = wire.Identity(stored.key(), self._settings["tenant"], self._settings["node"])
         host, port = self._settings["cloud"]
         # Resolving blocks, as on every MicroPython; nothing else is awake that could starve.
@@ -75,11 +103,12 @@ class Uplink:
         client = self._client = self._make_client(self._identity.node, rx_size=_RX_SIZE, tx_size=_TX_SIZE)
         client.set_callback(self._received)
         store = self._node.store
+        self._began = None
+        self._crowded = False
         self._session = Session(store.alerts, store.frames, fresh_from, store.unreadable)
         self._node.keeper.raise_clock(release.DATE)
         client.connect(address, ssl=tls.context(), server_hostname=host)
         client.subscribe(self._identity.down)
-        self._birth()
         self._send()
         while not self._session.done():
             if client.state == DIAL:
@@ -88,8 +117,6 @@ class Uplink:
             if self._began is None and client.state != DIAL:
                 self._began = time.ticks_ms()
             if not more:
-                if self._session.birth_again:
-                    raise MqttError("birth", "the cloud knows no session; the next contact makes a new one")
                 if self._send():
                     continue
                 if self._session.done():
@@ -100,22 +127,31 @@ class Uplink:
                 await asyncio.sleep_ms(0)
         client.disconnect()
 
-    def _birth(self):
+    def _new_session(self):
+        """What tells this session's birth and ACKs from every other's. A contact has counted `conn` once itself."""
         node = self._node
-        boot, conn = node.bootlog.boot, node.retained.conn
-        nonce = self._identity.nonce(boot, conn, os.urandom(16))
+        if self._nonce is not None:
+            if node.retained.conn == LAST_CONN:
+                raise MqttError("birth", "no session left in this boot")
+            node.retained.conn += 1
+        self._nonce = self._identity.nonce(node.bootlog.boot, node.retained.conn, os.urandom(16))
+        self._reader = wire.AckReader(self._identity, self._nonce)
+
+    def _pack_birth(self):
+        """Packs the birth of this session; returns its length."""
+        node = self._node
         wall, quality = node.keeper.wall()
         rings = []
         for ring in (node.store.alerts, node.store.frames):
             oldest, _, following = ring.range()
             rings.append((ring.stream, oldest, following))
-        size = wire.pack_birth(
+        return wire.pack_birth(
             self._buf,
             self._identity,
-            nonce,
+            self._nonce,
             flags=wire.RING_FORMATTED if node.store.formatted else 0,
-            boot=boot,
-            conn=conn,
+            boot=node.bootlog.boot,
+            conn=node.retained.conn,
             chip=_u32(hashlib.sha256(node.board.chip_id()).digest()),
             firmware=release.FIRMWARE,
             config=self._settings["version"],
@@ -123,14 +159,11 @@ class Uplink:
             uptime_ms=node.keeper.uptime_ms(),
             wall=wall,
             quality=quality,
-            next_contact=node.seconds_to_report(),
+            next_contact=node.contacts.latest(),
             battery_mv=node.battery_mv,
             reset=node.reason,
             rings=rings,
         )
-        self._reader = wire.AckReader(self._identity, nonce)
-        self._client.publish(self._identity.up["s"], memoryview(self._buf)[:size])
-        self._session.born(self._now())
 
     def _send(self):
         """Queues what the session wants sent, as long as the client has room; True if anything was queued."""
@@ -141,11 +174,19 @@ class Uplink:
             if item is None:
                 return any_queued
             letter, lane, seq, payload = item
-            size = wire.pack_data(self._buf, self._identity, lane.number, lane.ring.stream, seq, payload)
-            self._crowded = not self._client.publish(self._identity.up[letter], memoryview(self._buf)[:size])
+            if letter == "s":
+                if self._session.state == NEW:
+                    self._new_session()
+                message = memoryview(self._buf)[: self._pack_birth()]
+            elif letter == "l":
+                message = payload
+            else:
+                size = wire.pack_data(self._buf, self._identity, lane.number, lane.ring.stream, seq, payload)
+                message = memoryview(self._buf)[:size]
+            self._crowded = not self._client.publish(self._identity.up[letter], message)
             if self._crowded:
                 return any_queued
-            self._session.sent(lane, seq, now)
+            self._session.sent(item, now)
             any_queued = True
 
     def _received(self, topic, message):

@@ -224,7 +224,8 @@ def settings(sensors, limits=(), report=3600):
     channels = [[i + 1, "s%d.voltage" % i, "V", -3] for i in range(len(sensors))]
     return {
         "v": 1, "version": 1, "node": "n", "tenant": "t", "wifi": [["x", ""]], "cloud": ["127.0.0.1", 1],
-        "report": report, "awake_cap": 5, "channels": channels, "limits": list(limits),
+        "report": report, "size": 48, "age": None, "awake_cap": 5, "alarm_contacts": 48,
+        "channels": channels, "limits": list(limits),
         "sensors": [
             {"name": "s%d" % i, "driver": "analog", "pin": pin, "interval": interval, "channels": [i + 1]}
             for i, (pin, interval) in enumerate(sensors)

@@ -113,8 +113,6 @@ def test_slots_until_the_year_2054():
             for interval in intervals:
                 slots.due(interval, 0, now)
                 slots.due(interval, now, now)
-                slots.report_due(interval, interval - 1, 0, now)
-                slots.next_report(interval, interval - 1, now)
 
 
 class Memory:
@@ -138,7 +136,9 @@ def test_retained_costs_the_same_whatever_it_says():
     fields.contact_owed = True
     fields.seconds = BIGGEST
     fields.sleep_s = fields.conn = 0xFFFF
-    fields.quality = fields.failures = 0xFF
+    fields.quality = 0xFF
+    fields.alarm_waits = True
+    fields.failures = fields.spent = 15
     for at in range(9):
         fields.hints[at] = 0xFF
     assert (_cost(fields.save), _cost(fields.load)) == empty

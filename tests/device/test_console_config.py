@@ -54,6 +54,25 @@ def test_get_shows_every_setting_and_no_secret():
         assert "no " in desk.refused("config get " + wrong), wrong
 
 
+def test_when_to_report_changes_the_schedule_at_once():
+    desk = full()
+    node = desk.node
+    for setting, value in (("report.interval", "60"), ("report.size", "3"), ("report.age", "120"),
+                           ("power.alarm_contacts", "96")):  # fmt: skip
+        desk.ask("config set %s %s" % (setting, value))
+    assert desk.ask("config save")["restart"] is False
+    assert (node.settings["size"], node.settings["age"], node.settings["alarm_contacts"]) == (3, 120, 96)
+    assert node.contacts.latest() <= 60 + 90
+    desk.ask("config set report.age none")
+    desk.ask("config save")
+    assert node.settings["age"] is None
+    old = desk.file()
+    del old["size"]
+    with open(stored.PATH, "w") as file:
+        json.dump(old, file)
+    assert "no setting" in desk.refused("config get report.size") and "report.size" not in values(desk)
+
+
 def test_set_diff_save_and_what_takes_effect_when():
     desk = full()
     node = desk.node

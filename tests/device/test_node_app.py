@@ -235,13 +235,76 @@ def test_after_failed_contacts_tries_grow_rarer_and_success_ends_that():
         world.wakes(1)
         if FakeUplink.contacts > before:
             tries.append(wake)
-    gaps = [b - a for a, b in zip(tries, tries[1:])]
-    assert gaps[-3:] == [64, 64, 64] and max(gaps) == 64 and all(a <= b for a, b in zip(gaps, gaps[1:]))
+    # One try in each window of 2, 4, 8 ... minutes, anywhere in it.
+    assert 6 <= len(tries) <= 10 and tries[3] < 32 and tries[-1] - tries[-2] > 16, tries
     FakeUplink.script = done
-    world.wakes(64)
+    before = FakeUplink.contacts
+    while FakeUplink.contacts == before:
+        world.wakes(1)
     before = FakeUplink.contacts
     world.wakes(100)
     assert FakeUplink.contacts == before and world.node.retained.failures == 0
+
+
+def test_a_report_has_a_moment_of_its_own_where_no_measurement_is_near():
+    world = World(sensors=((34, 3600),))
+    world.wake()
+    moments = []
+    script = FakeUplink.script
+    FakeUplink.script = lambda node: moments.append(world.true) or script(node)
+    for _ in range(12):
+        world.wakes(1)
+    assert len(moments) == 6 and all(b - a == 3600 for a, b in zip(moments, moments[1:]))
+    assert (moments[0] % 3600) % 60 and len(world.rows()) == 7  # not at a slot, which would be everybody's
+
+
+def test_alarms_beyond_the_budget_wait_for_it():
+    world = World(limits=((1, None, 2000, 0),), report=86400)
+    world.settings["alarm_contacts"] = 24  # one an hour
+    world.wake()
+    before = FakeUplink.contacts
+    tries = []
+    for wake in range(200):
+        world.adcs[34].mv = 3000 if wake % 2 else 1000  # an alarm at each measurement
+        contacts = FakeUplink.contacts
+        world.wakes(1)
+        if FakeUplink.contacts > contacts:
+            tries.append(wake)
+    assert tries[:14] == list(range(1, 15))
+    assert 17 <= FakeUplink.contacts - before <= 21, tries
+    assert len(world.events()) == 199
+    assert world.node.store.alerts.range()[1] >= 100  # and they did go when it let them
+
+
+def test_a_contact_before_its_time_by_size_and_by_age():
+    for size, age, row in ((2, None, 200), (1000, 3000, 50), (1000, 7200, 100)):
+        world = World(report=86400 * 30)
+        world.settings["size"], world.settings["age"] = size, age
+        world.wake()
+        before = FakeUplink.contacts
+        while FakeUplink.contacts == before:
+            world.wakes(1)
+        assert abs(len(world.rows()) - row) < 3, (size, len(world.rows()))
+
+
+def test_an_alarm_is_tried_again_in_the_same_waking_and_a_report_is_not():
+    for limits, tries in (((), 1), (((1, None, 2000, 0),), 3)):
+        world = World(limits=limits)
+        world.settings["awake_cap"] = 4
+        world.adcs[34].mv = 3000
+        del sys.modules["node.uplink"]
+        ups = []
+
+        async def refused(networks, timeout_ms, ups=ups):
+            ups.append(time.ticks_ms())
+            raise OSError("radio: no network of 1 joined")
+
+        world.board.the_radio.up = refused
+        world.wake()
+        assert len(ups) >= tries and (limits or len(ups) == 1), ups
+        gaps = [time.ticks_diff(b, a) for a, b in zip(ups, ups[1:])]
+        assert all(gap >= 1100 for gap in gaps), gaps
+        world.sleep_through()
 
 
 def test_a_backlog_that_shrinks_is_no_failure():
@@ -447,8 +510,9 @@ def test_a_long_outage_keeps_every_row_in_frames():
 
 
 def test_the_longest_sleep_fits_the_retained_table():
-    world = World(sensors=((34, 86400),))
+    world = World(sensors=((34, 86400),), report=86400 * 30)
     world.wake()
-    assert world.board.power.slept <= 65535000
-    world.wakes(4)
+    for _ in range(4):
+        assert world.board.power.slept <= 65535000
+        world.wakes(1)
     assert len(world.rows()) == 3

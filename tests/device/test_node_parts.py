@@ -24,21 +24,26 @@ def _filled():
     retained.conn = 0xFFFE
     retained.quality = 2
     retained.failures = 7
+    retained.alarm_waits = True
+    retained.spent = 9
     retained.save()
     return power, retained
 
 
 def _fields(r):
-    return r.reason, r.contact_owed, r.seconds, r.sleep_s, bytes(r.hints), r.conn, r.quality, r.failures
+    return (
+        r.reason, r.contact_owed, r.seconds, r.sleep_s, bytes(r.hints), r.conn, r.quality, r.failures,
+        r.alarm_waits, r.spent,
+    )  # fmt: skip
 
 
-FRESH = (0, False, 0, 0, bytes(9), 0, 0, 0)
+FRESH = (0, False, 0, 0, bytes(9), 0, 0, 0, False, 0)
 
 
 def test_retained_to_the_byte():
     power, _ = _filled()
-    body = bytes.fromhex("16 00 00 0000 00 fbffffff cdab 00".replace(" ", "")) + b"123456789"
-    body += bytes.fromhex("feff0207")
+    body = bytes.fromhex("96 00 00 0000 00 fbffffff cdab 00".replace(" ", "")) + b"123456789"
+    body += bytes.fromhex("feff0297")
     assert len(power.memory) == 28
     assert power.memory[2:] == body
     assert power.memory[:2] == struct.pack("<H", crc16(body))
@@ -151,19 +156,6 @@ def test_a_clock_set_far_back_does_not_stop_the_node():
     assert slots.kept(5000, 4939, 60) == 4939
     assert slots.kept(5000, 4940, 60) == 5000
     assert slots.kept(5000, 5001, 60) == 5000
-
-
-def test_reports_and_retries():
-    for offset in (0, 1, 1234, 3599):
-        now = offset + 7200
-        assert slots.report_due(3600, offset, now - 1, now)
-        assert not slots.report_due(3600, offset, now, now + 3599)
-        assert slots.next_report(3600, offset, now) == 3600
-        assert slots.next_report(3600, offset, now + 1) == 3599
-        for failures in range(12):
-            tries = [k for k in range(256) if slots.retry_due(failures, 60, offset, k * 60 + 5)]
-            assert len(tries) == 256 >> min(failures, 6)
-            assert all((k + offset) % (1 << min(failures, 6)) == 0 for k in tries)
 
 
 # limits

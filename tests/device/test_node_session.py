@@ -5,7 +5,7 @@ import random
 
 from flashring import RingFull
 from node import wire
-from node.session import ALERTS, FRAMES, Session
+from node.session import ALERTS, BORN, FRAMES, HELD, LATE, NEW, OPEN, Session
 
 ALARM, SENSOR, FRAME = b"\x01alarm", b"\x02sensor", b"frame"
 
@@ -53,22 +53,29 @@ def _ack(alerts, frames, flags=0, ackno=1):
 
 
 def _session(alerts, frames, fresh_from=1, lost=None):
+    """A session whose birth has left. As if it had seen goodput, frames have their full window."""
     session = Session(alerts, frames, fresh_from, lost) if lost else Session(alerts, frames, fresh_from)
-    session.born(0)
+    session.pace._goodput = 20000
+    item = session.next(0)
+    assert item == ("s", None, 0, None)
+    session.sent(item, 0)
     return session
 
 
-def _send_all(session, now):
-    """What leaves at `now`, as "a1 b7 ..."."""
+def _send_all(session, now, births=False):
+    """What leaves at `now`, as "a1 b7 ..."; "s" for a birth, if asked for."""
     out = []
     while True:
         item = session.next(now)
         if item is None:
             return " ".join(out)
         letter, lane, seq, payload = item
-        assert payload == lane.ring.read(seq)
-        out.append(letter + str(seq))
-        session.sent(lane, seq, now)
+        if lane is not None:
+            assert payload == lane.ring.read(seq)
+            out.append(letter + str(seq))
+        elif births or letter != "s":
+            out.append(letter)
+        session.sent(item, now)
 
 
 def _born(frames, fresh_from=1, **ring):
@@ -104,11 +111,11 @@ def test_frames_wait_one_rto_at_most():
 def test_nothing_under_way_means_nothing_to_wake_for():
     """Else the uplink spins until the awake cap."""
     session = _session(_Ring(), _Ring())
-    assert session.due_ms(10000) is None and not session.done()
+    assert session.due_ms(2000) == 1000 and not session.done()
     session = _session(_Ring([SENSOR]), _Ring())
     assert _send_all(session, 0) == "e1"
-    session.take(_ack((0, ()), (0, ()), wire.HOLD), 50)
-    assert session.next(9000) is None and session.due_ms(9000) is None
+    session.take(_ack((1, ()), (0, ())), 50)
+    assert session.done() and session.next(9000) is None and session.due_ms(9000) is None
 
 
 def test_window_credit_and_hold():
@@ -119,12 +126,128 @@ def test_window_credit_and_hold():
     session.take(_ack((0, ()), (15, (), 4)), 300)
     assert _send_all(session, 300) == "t18 t19"
     session.take(_ack((0, ()), (19, (), 0)), 400)
-    assert _send_all(session, 9000) == "" and session.due_ms(9000) is None
+    assert _send_all(session, 3399, True) == "" and session.due_ms(1000) == 2400
+    assert _send_all(session, 3400, True) == "s"  # without credit nothing else could bring an ACK
     session.take(_ack((0, ()), (19, ()), wire.HOLD), 9000)
     assert _send_all(session, 9000) == ""
     session.take(_ack((0, ()), (19, ())), 9100)
     assert _send_all(session, 9100).startswith("t20 t21 ")
     assert frames.released == 19
+
+
+def test_every_pair_of_state_and_event_is_in_the_table_or_changes_nothing():
+    wanted = {
+        NEW: (NEW, NEW, NEW, NEW),
+        BORN: (LATE, OPEN, HELD, NEW),
+        LATE: (LATE, OPEN, HELD, NEW),
+        OPEN: (OPEN, OPEN, HELD, NEW),
+        HELD: (HELD, OPEN, HELD, NEW),
+    }
+    for state, following in wanted.items():
+        for event, after in zip((None, 0, wire.HOLD, wire.BIRTH_AGAIN), following):
+            session = _session(_Ring(), _Ring())
+            session.state = state
+            if event is None:
+                _send_all(session, 3000)
+                if state == NEW:
+                    after = BORN
+            else:
+                session.take(_ack((0, ()), (0, ()), event), 1000)
+            assert session.state == after, (state, event)
+
+
+def test_what_each_state_lets_go():
+    for flags, sends in ((0, "a1 e2 t1"), (wire.HOLD, ""), (wire.BIRTH_AGAIN, "")):
+        session = _session(_Ring([ALARM, SENSOR]), _Ring([FRAME]))
+        session.take(_ack((0, ()), (0, ()), flags | wire.COMMANDS_WAIT), 10)
+        assert _send_all(session, 10) == sends and session.commands_wait
+        session.take(_ack((0, ()), (0, ()), flags), 20)
+        assert not session.commands_wait
+
+
+def test_a_birth_without_answer_is_written_again_ever_rarer():
+    session = _session(_Ring(), _Ring([FRAME] * 2))
+    times, now = [], 0
+    while now < 100000:
+        said = _send_all(session, now, True)
+        if "s" in said.split():
+            times.append(now)
+        now += session.due_ms(now)
+    assert times[:4] == [3000, 9000, 21000, 45000]
+    srtt = session.pace._srtt
+    session.take(_ack((0, ()), (2, ())), now)
+    assert session.done() and session.pace._srtt == srtt  # which of the births it answers nobody knows
+
+
+def test_held_the_birth_alone_asks_whether_it_is_over():
+    session = _session(_Ring([ALARM]), _Ring([FRAME] * 2))
+    session.take(_ack((0, ()), (0, (), 0), wire.HOLD), 100)
+    assert session.due_ms(100) == 3000
+    assert _send_all(session, 3099, True) == "" and _send_all(session, 3100, True) == "s"
+    session.take(_ack((0, ()), (0, ())), 3200)
+    assert _send_all(session, 3200) == "a1 t1 t2"
+
+
+def test_birth_again_makes_a_new_session_and_not_without_end():
+    session = _session(_Ring(), _Ring([FRAME] * 3))
+    session.take(_ack((0, ()), (0, ())), 100)
+    assert _send_all(session, 100) == "t1 t2 t3"
+    session.take(_ack((0, ()), (0, ()), wire.BIRTH_AGAIN), 200)
+    assert session.state == NEW and not session.acknowledged
+    assert _send_all(session, 2999, True) == "" and session.due_ms(200) == 2800
+    assert _send_all(session, 3000, True) == "s"
+    session.take(_ack((0, ()), (3, ())), 3100)
+    assert session.done()
+
+
+def test_frames_under_way_are_what_one_second_brings():
+    ring = _Ring([bytes(1000)] * 400)
+    session = Session(_Ring(), ring, 1)
+    session.sent(session.next(0), 0)
+    session.take(_ack((0, ()), (0, ())), 50)
+    assert _send_all(session, 50) == "t1 t2"  # nothing is measured yet
+    now, cum, rate = 50, 0, []
+    for _ in range(60):  # 2,500 bytes a second: a slow link that brings one after another
+        now, cum = now + 400, cum + 1
+        session.take(_ack((0, ()), (cum, ())), now)
+        _send_all(session, now)
+        rate.append(len(session.frames.flying))
+        assert session.frames.bytes_of(session.frames.flying.values()) <= max(1000, session.pace.window())
+    assert rate[-30:] == [2] * 30, rate
+    for _ in range(15):  # the link is fast: the window opens to twelve
+        now, cum = now + 20, max(session.frames.flying)
+        session.take(_ack((0, ()), (cum, ())), now)
+        _send_all(session, now)
+    assert len(session.frames.flying) == 12
+    for _ in range(60):  # and so slow that not even one frame comes in a second
+        now, cum = now + 5000, cum + 1
+        session.take(_ack((0, ()), (cum, ())), now)
+        _send_all(session, now)
+        if not session.frames.flying:
+            break
+    assert len(session.frames.flying) == 1
+
+
+def test_log_lines_have_one_slot_in_sixteen_and_what_is_left_over():
+    lines = ["line %d" % i for i in range(20)]
+    ring = _Ring([FRAME] * 64)
+    session = Session(_Ring(), ring, 1, line=lambda: lines.pop(0) if lines else None)
+    session.pace._goodput = 20000
+    session.sent(session.next(0), 0)
+    assert _send_all(session, 0) == ""  # none before the cloud has answered
+    order = ""
+    for cum in range(65):
+        session.take(_ack((0, ()), (cum, ())), 100 + cum)
+        while True:
+            item = session.next(100 + cum)
+            if item is None or item[0] == "l" and len(session.frames.flying) == 12:
+                break
+            order += item[0]
+            session.sent(item, 100 + cum)
+            if len(session.frames.flying) == 12:
+                break
+    assert order.replace("l", "") == "t" * 64
+    assert order[:32] == "ttttlttttttttttt" * 2, order
 
 
 def test_one_slot_in_eight_is_the_backlogs():
@@ -158,33 +281,33 @@ def test_a_record_is_sent_again_after_a_doubling_rto():
 
 def test_rto_follows_the_acknowledgement_time():
     session, _ = _born(30)
-    assert session.rto() == 3000
+    assert session.pace.rto() == 3000
     now, cum = 100, 0
     for _ in range(40):
         _send_all(session, now)
         now, cum = now + 2000, min(cum + 1, 30)
         session.take(_ack((0, ()), (cum, ())), now)
-    assert 3000 < session.rto() <= 30000
-    session._measure(10000000)
-    assert session.rto() == 30000
+    assert 3000 < session.pace.rto() <= 30000
+    session.pace.answered(10000000)
+    assert session.pace.rto() == 30000
 
 
 def test_an_answer_to_a_record_sent_twice_does_not_count_as_a_time():
     session, _ = _born(1)
     assert _send_all(session, 100) == "t1" and _send_all(session, 3100) == "t1"
-    before = session._srtt
+    before = session.pace._srtt
     session.take(_ack((0, ()), (1, ())), 3110)
-    assert session._srtt == before
+    assert session.pace._srtt == before
 
 
 def test_a_hole_is_sent_again_after_three_seconds():
     session, _ = _born(20)
-    session._measure(60000)
-    assert session.rto() == 30000
+    session.pace.answered(60000)
+    assert session.pace.rto() == 30000
     assert _send_all(session, 100) == " ".join("t%d" % seq for seq in range(1, 13))
     session.take(_ack((0, ()), (1, ((3, 10),))), 200)
     # What was sent together may come in any order: no hole yet.
-    assert session.due_ms(200) == 100 + session.rto() - 200 > 5000
+    assert session.due_ms(200) == 100 + session.pace.rto() - 200 > 5000
     assert _send_all(session, 200).startswith("t13 ")
     session.take(_ack((0, ()), (1, ((3, 11),))), 300)  # 13 was sent after 2
     assert session.due_ms(300) == 2800
@@ -331,11 +454,11 @@ def _explore(seed):
                 if item is None:
                     break
                 letter, lane, seq, payload = item
-                assert letter in ("ae" if lane.number == ALERTS else "tb")
-                session.sent(lane, seq, now)
+                assert letter == "s" or letter in ("ae" if lane.number == ALERTS else "tb")
+                session.sent(item, now)
                 for _ in range(random.choice((1, 1, 1, 2))):
                     if random.randint(1, 100) > loss:
-                        wires.append((now + random.randint(1, 1500), lane.number, seq, None))
+                        wires.append((now + random.randint(1, 1500), lane.number if lane else 0, seq, None))
             # However hard the network: two alarms, two events, twelve frames under way.
             assert len(session.frames.flying) <= 12 and len(session.alerts.flying) <= 4
             due = session.due_ms(now)

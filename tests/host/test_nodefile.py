@@ -77,7 +77,10 @@ def test_the_example_gives_the_compact_settings(monkeypatch: pytest.MonkeyPatch)
         "wifi": [["garden", "tomatoes and basil"]],
         "cloud": ["192.168.1.10", 8883],
         "report": 3600,
+        "size": 48,
+        "age": None,
         "awake_cap": 30,
+        "alarm_contacts": 48,
         "service": [10, None],
         "channels": [
             [1, "air.temperature", "degC", -2],

@@ -20,11 +20,16 @@ _PLAIN = {
     "cloud.host": ("cloud", 0),
     "cloud.port": ("cloud", 1),
     "report.interval": ("report",),
+    "report.size": ("size",),
+    "report.age": ("age",),
     "power.awake_cap": ("awake_cap",),
+    "power.alarm_contacts": ("alarm_contacts",),
     "service.window": ("service", 0),
     "service.pin": ("service", 1),
     "console.pin": ("pin",),
 }
+_ADDED = ("report.size", "report.age", "power.alarm_contacts", "service.window", "service.pin")  # older files have none
+_CAN_BE_NONE = ("report.age", "service.pin")
 _WIFI = ("ssid", "password")
 
 
@@ -106,8 +111,8 @@ class Candidate:
                 yield self.place("wifi[%d].%s" % (i, key))
         for path in ("cloud.host", "cloud.port", "report.interval", "power.awake_cap", "console.pin"):
             yield self.place(path)
-        if "service" in self.new:
-            for path in ("service.window", "service.pin"):
+        for path in _ADDED:
+            if _PLAIN[path][0] in self.new:
                 yield self.place(path)
         for sensor in self.new["sensors"]:
             for key in ("name", "driver", "bus", "address", "pin", "interval"):
@@ -149,7 +154,7 @@ class Candidate:
             self._set_pin(value)
         elif place.setting.kind == "decimal":
             self._set_limit(place, value)
-        elif value is None and path != "service.pin":
+        elif value is None and path not in _CAN_BE_NONE:
             raise Refused("%s cannot be left out" % path)
         else:
             self._put(place.keys, value)

@@ -94,7 +94,8 @@ def _adopt(node, settings):
     node.alarms.limits = settings["limits"]
     for index, sensor in enumerate(settings["sensors"]):
         node.intervals[index] = node.settings["sensors"][index]["interval"] = sensor["interval"]
-    for key in ("pin", "base"):
+    for key in ("size", "age", "alarm_contacts", "pin", "base"):
         node.settings.pop(key, None)
         if key in settings:
             node.settings[key] = settings[key]
+    node.contacts.plan()

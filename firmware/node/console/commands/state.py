@@ -36,7 +36,7 @@ async def status(console, words):
         clock=iso(clock) if quality else None,
         quality=_QUALITIES[quality],
         next_sample_s=max(0, node.ms_to_next_slot() // 1000),
-        next_contact_s=node.seconds_to_report(),
+        next_contact_s=node.contacts.latest(),
         contact="under way" if node.in_contact() else contact,
         failed_contacts=node.retained.failures,
         rows_waiting=store.waiting_rows(),

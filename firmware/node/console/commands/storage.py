@@ -31,7 +31,7 @@ async def queue(console, words):
         events=_waiting(store.alerts),
         frames=_waiting(store.frames),
         rows=store.waiting_rows(),
-        next_contact_s=node.seconds_to_report(),
+        next_contact_s=node.contacts.latest(),
         contact_under_way=node.in_contact(),
     )
 
