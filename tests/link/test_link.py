@@ -1,0 +1,179 @@
+"""The exploration finds nothing wrong, and finds what is made wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from explore import Breach, Explorer, Scenario
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from linkcloud import Cloud
+from linknode import machine, wire
+from scenarios import SAMPLED, WHOLE
+
+from cloud import transaction
+
+FOUND = {scenario.name: scenario for scenario in SAMPLED}
+
+
+@pytest.fixture(autouse=True)
+def quiet(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """The session says when a record was overwritten under it."""
+    yield
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("scenario", SAMPLED, ids=lambda scenario: scenario.name)
+def test_every_state_within_bounds(scenario: Scenario) -> None:
+    explorer = Explorer(scenario)
+    explorer.run()
+    # Fewer would mean that something no longer happens at all.
+    assert explorer.states > 500 and explorer.steps > explorer.states
+
+
+def test_the_whole_is_never_less_than_the_sample() -> None:
+    assert [scenario.name for scenario in WHOLE] == [scenario.name for scenario in SAMPLED]
+    for whole, sample in zip(WHOLE, SAMPLED, strict=True):
+        for bound, least in vars(sample).items():
+            assert bound in ("name", "clone") or getattr(whole, bound) >= least, (whole.name, bound)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_longer_paths_with_everything_in_them(data: st.DataObject) -> None:
+    scenario = Scenario(
+        "everything", alerts=6, frames=16, faults=12, cuts=4, kills=3, holds=3, lies=6, purges=2, overwrites=3, appends=4,
+        workers=2,
+    )  # fmt: skip
+    choices = data.draw(st.lists(st.integers(0, 1 << 16), min_size=120, max_size=120))
+    moves = iter(choices)
+    Explorer(scenario).walk(lambda count: next(moves) % count, len(choices))
+
+
+# Planted bugs. Each is a mistake that someone could make; the exploration must see it.
+
+
+def _breach(scenario: Scenario) -> str:
+    with pytest.raises(Breach) as breach:
+        Explorer(scenario).run()
+    assert breach.value.trace
+    return breach.value.text
+
+
+def test_release_on_the_brokers_word_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = machine.Session.sent
+
+    def sent_and_released(self: Any, item: Any, now: int) -> None:
+        sent(self, item, now)
+        if item[1] is not None:
+            item[1].ring.release(item[2])
+
+    monkeypatch.setattr(machine.Session, "sent", sent_and_released)
+    assert "never committed" in _breach(FOUND["three faults"])
+
+
+def _refusal(self: Any, ack: Any, rings: Any, skip: str) -> str | None:
+    """AckReader._refusal without one of its rules."""
+    if ack.ackno <= self._ackno:
+        return "old"
+    for said in ack.rings:
+        following = [after for ring, stream, after in rings if ring == said.ring and skip in ("stream", "")]
+        following = following or [after for ring, stream, after in rings if (ring, stream) == (said.ring, said.stream)]
+        if not following:
+            return "stream"
+        if skip != "future" and said.cum >= following[0]:
+            return "future"
+        if skip != "range" and any(first + length > following[0] for first, length in said.ranges):
+            return "future"
+    return None
+
+
+@pytest.mark.parametrize("rule", ["stream", "future"])
+def test_an_ack_that_is_believed_too_easily_is_found(monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+    monkeypatch.setattr(wire.AckReader, "_refusal", lambda self, ack, rings: _refusal(self, ack, rings, rule))
+    assert "released" in _breach(FOUND["forged, replayed and impossible messages"])
+
+
+def test_a_tag_that_nobody_compares_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "equal", lambda a, b: True)
+    assert "never committed" in _breach(FOUND["forged, replayed and impossible messages"])
+
+
+def test_a_tag_that_ingest_does_not_check_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction.wire, "authentic", lambda *args: True)
+    assert _breach(FOUND["forged, replayed and impossible messages"])
+
+
+def test_cum_over_a_hole_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def advance(self: Any, cursor: Any) -> None:
+        (top,) = self.db.execute("SELECT max(seq) FROM record WHERE cursor = ?", (cursor.id,)).fetchone()
+        cursor.cum = max(cursor.cum, top or 0)
+        self.db.execute("UPDATE cursor SET cum = ?, born = ? WHERE id = ?", (cursor.cum, cursor.born, cursor.id))
+
+    monkeypatch.setattr(transaction._Batch, "advance", advance)
+    assert "which is not there" in _breach(FOUND["three faults"])
+
+
+def test_a_purged_record_taken_in_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction._Batch, "carve", lambda *args: True)
+    assert "purged record" in _breach(FOUND["purge, then replay"])
+
+
+def test_a_cursor_that_knows_no_stream_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = transaction._Batch.cursor
+    monkeypatch.setattr(
+        transaction._Batch, "cursor", lambda self, node, ring, stream: cursor(self, node, ring, stream & 0xF0)
+    )
+    monkeypatch.setattr(transaction, "_ack_ring", _ack_ring_without_stream(transaction._ack_ring))
+    assert _breach(FOUND["ring 2 formatted anew"])
+
+
+def _ack_ring_without_stream(right: Any) -> Any:
+    def ack_ring(db: Any, node: int, ring: int, stream: int, credit: int) -> Any:
+        said = right(db, node, ring, stream & 0xF0, credit)
+        return transaction.wire.AckRing(ring, stream, said.cum, said.credit, said.ranges)
+
+    return ack_ring
+
+
+def test_an_ack_before_the_commit_is_found() -> None:
+    assert "never committed" in _breach(Scenario("ack first", alerts=2, frames=2, kills=1, ack_first=True))
+
+
+def test_a_birth_that_is_not_repeated_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    due = machine.Session._birth_due
+    monkeypatch.setattr(machine.Session, "_birth_due", lambda self: due(self) if self.state == machine.NEW else None)
+    assert "waits for ever" in _breach(Scenario("hold", alerts=1, frames=1, faults=1, holds=1))
+
+
+def test_nothing_sent_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    pick = machine.Lane.pick
+    monkeypatch.setattr(machine.Lane, "pick", lambda self, flying, waiting, now: pick(self, [], waiting, now))
+    assert "no progress" in _breach(Scenario("loss", alerts=1, frames=2, faults=1))
+
+
+# The two ends of the exploration are what they claim to be.
+
+
+def test_a_state_of_the_cloud_comes_back_as_it_was() -> None:
+    explorer = Explorer(FOUND["frame given up, and late in its gap"])
+    explorer.run(3000)
+    cloud: Cloud = explorer.cloud
+    for state in range(0, len(cloud._states), 7):
+        view = cloud.view(state)
+        cloud._restore(0)
+        cloud._restore(state)
+        assert cloud._keep(view.ever, view.purged) == state
+
+
+def test_a_node_thaws_to_what_was_frozen() -> None:
+    explorer = Explorer(FOUND["cuts of the node"])
+    explorer.run(3000)
+    from linknode import _Waking
+
+    frozen = {node for world in explorer._parent for node in world.nodes if node.session is not None}
+    assert len(frozen) > 50
+    for node in frozen:
+        assert _Waking(node).state() == node
