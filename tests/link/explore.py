@@ -217,7 +217,7 @@ class Explorer:
         return world._replace(cloud=cloud, down=world.down if ack is None else (*world.down, ack))
 
     def _other_worker(self, world: World) -> Iterator[tuple[str, World]]:
-        """A second worker pulls, commits and reads its ACK, and publishes it: three steps, anything may come between."""
+        """A second worker pulls, commits and reads its ACK, publishes it: three steps, anything may come between."""
         if self.scenario.workers < 2:
             return
         if not world.other:

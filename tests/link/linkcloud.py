@@ -108,7 +108,7 @@ class Cloud:
     def _keep(self, ever: dict[Record, bytes], purged: frozenset[Record]) -> int:
         fetch = lambda sql: tuple(self._db.execute(sql).fetchall())  # noqa: E731
         tables = [fetch(f"SELECT * FROM {table} ORDER BY 1, 2, 3") for table in _TABLES]
-        notices = fetch("SELECT DISTINCT node, kind FROM notice WHERE kind IN %s ORDER BY 2" % (_NOTICES,))
+        notices = fetch(f"SELECT DISTINCT node, kind FROM notice WHERE kind IN {_NOTICES} ORDER BY 2")
         records = {
             (ring, stream, seq): sha
             for ring, stream, seq, sha in fetch(
@@ -116,9 +116,8 @@ class Cloud:
             )
         }
         ever = {**records, **ever}
-        state = (
-            fetch("SELECT ackno, session FROM node")[0], notices, *tables, tuple(sorted(ever.items())), tuple(sorted(purged))
-        )  # fmt: skip
+        node = fetch("SELECT ackno, session FROM node")[0]
+        state = (node, notices, *tables, tuple(sorted(ever.items())), tuple(sorted(purged)))
         if state not in self._number:
             self._number[state] = len(self._states)
             self._states.append(state)

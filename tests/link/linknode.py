@@ -123,7 +123,8 @@ class _Waking:
         self._reader()
 
     def _new(self) -> None:
-        self.session = machine.Session(*self.rings, 1, pace=_Pace())
+        alerts, frames = self.rings
+        self.session = machine.Session(alerts, frames, 1, pace=_Pace())
 
     def _reader(self) -> None:
         self.nonce = IDENTITY.nonce(BOOT, self.conn, bytes(16))

@@ -15,6 +15,7 @@ from scenarios import SAMPLED, WHOLE
 
 from cloud import transaction
 
+UNUSUAL = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 FOUND = {scenario.name: scenario for scenario in SAMPLED}
 
 
@@ -34,18 +35,18 @@ def test_every_state_within_bounds(scenario: Scenario) -> None:
 
 
 def test_the_whole_is_never_less_than_the_sample() -> None:
-    assert [scenario.name for scenario in WHOLE] == [scenario.name for scenario in SAMPLED]
-    for whole, sample in zip(WHOLE, SAMPLED, strict=True):
+    whole = {scenario.name: scenario for scenario in WHOLE}
+    for sample in SAMPLED:
         for bound, least in vars(sample).items():
-            assert bound in ("name", "clone") or getattr(whole, bound) >= least, (whole.name, bound)
+            assert bound in ("name", "clone") or getattr(whole[sample.name], bound) >= least, (sample.name, bound)
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=UNUSUAL)
 def test_longer_paths_with_everything_in_them(data: st.DataObject) -> None:
     scenario = Scenario(
-        "everything", alerts=6, frames=16, faults=12, cuts=4, kills=3, holds=3, lies=6, purges=2, overwrites=3, appends=4,
-        workers=2,
+        "everything", alerts=6, frames=16, faults=12, cuts=4, kills=3, holds=3, lies=6, purges=2, overwrites=3,
+        appends=4, workers=2,
     )  # fmt: skip
     choices = data.draw(st.lists(st.integers(0, 1 << 16), min_size=120, max_size=120))
     moves = iter(choices)
@@ -71,7 +72,7 @@ def test_release_on_the_brokers_word_is_found(monkeypatch: pytest.MonkeyPatch) -
             item[1].ring.release(item[2])
 
     monkeypatch.setattr(machine.Session, "sent", sent_and_released)
-    assert "never committed" in _breach(FOUND["three faults"])
+    assert "never committed" in _breach(FOUND["drop, duplicate, reorder"])
 
 
 def _refusal(self: Any, ack: Any, rings: Any, skip: str) -> str | None:
@@ -113,7 +114,7 @@ def test_cum_over_a_hole_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         self.db.execute("UPDATE cursor SET cum = ?, born = ? WHERE id = ?", (cursor.cum, cursor.born, cursor.id))
 
     monkeypatch.setattr(transaction._Batch, "advance", advance)
-    assert "which is not there" in _breach(FOUND["three faults"])
+    assert "which is not there" in _breach(FOUND["drop, duplicate, reorder"])
 
 
 def test_a_purged_record_taken_in_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
