@@ -4,6 +4,7 @@ from micropython import const
 
 _HOLE_MS = const(3000)
 _DOUBLINGS_MAX = const(3)
+_RANGES_MAX = const(16)
 
 
 class Lane:
@@ -18,6 +19,7 @@ class Lane:
         oldest, released, _ = ring.range()
         self.cum = max(released, oldest - 1)
         self.acked = set()  # above cum: acknowledged by a range, or damaged
+        self._damaged = set()
         self.flying = {}
         self.last_acked_sent = -1
         self._lost = lost
@@ -45,6 +47,7 @@ class Lane:
 
             log.warning("session: ring %d: %s" % (self.number, error))
             self.acked.add(seq)
+            self._damaged.add(seq)
             self.flying.pop(seq, None)
             if seq >= self.ring.range()[0]:
                 self._lost(self.number, seq)
@@ -85,17 +88,18 @@ class Lane:
 
     def take(self, said):
         """Applies what the ACK says of this ring; returns the flights that it ended."""
-        settled = [seq for seq in self.flying if seq <= said.cum]
+        named = set()
         for first, length in said.ranges:
             # Clipped: a cloud restored from an old backup may name tens of thousands that are overwritten here.
-            for seq in range(max(first, self.ring.range()[0]), first + length):
-                if seq not in self.acked:
-                    self.acked.add(seq)
-                    if seq in self.flying:
-                        settled.append(seq)
+            named.update(range(max(first, self.ring.range()[0]), first + length))
+        if len(said.ranges) < _RANGES_MAX:
+            # It names all it has above cum. What it had and has not now, for a backup was restored, goes again.
+            self.acked = named | self._damaged
+        else:
+            self.acked |= named
         self.cum = said.cum
         self.acked = {seq for seq in self.acked if seq > said.cum}
-        ended = [self.flying.pop(seq) for seq in settled]
+        ended = [self.flying.pop(seq) for seq in list(self.flying) if seq <= said.cum or seq in named]
         for flight in ended:
             self.last_acked_sent = max(self.last_acked_sent, flight[1])
         return ended

@@ -339,6 +339,18 @@ def test_a_cloud_restored_from_a_backup_is_refilled_below_the_cursor():
     assert session.done() and frames.released == 10
 
 
+def test_what_a_restored_cloud_no_longer_has_goes_again_in_the_same_contact():
+    session, _ = _born(12)
+    _send_all(session, 100)
+    session.take(_ack((0, ()), (0, ((2, 11),))), 200)
+    assert _send_all(session, 200) == "" and sorted(session.frames.flying) == [1]
+    session.take(_ack((0, ()), (0, ((3, 10),))), 300)  # 2 is gone from its database
+    assert _send_all(session, 300) == "t2"
+    # Sixteen ranges may not be all that it has: what they do not name is as it was.
+    session.take(_ack((0, ()), (0, [(3, 1)] * 16)), 400)
+    assert _send_all(session, 400) == ""
+
+
 def test_a_damaged_record_is_declared_and_passed():
     alerts, frames = _Ring([ALARM, SENSOR, SENSOR]), _Ring([FRAME] * 5)
     alerts.damaged, frames.damaged = {2}, {1, 4}

@@ -28,7 +28,7 @@ SAMPLED = (
     Scenario("two workers", alerts=2, frames=2, faults=2, workers=2),
     Scenario("purge, then replay", alerts=2, frames=2, faults=1, kills=1, purges=1),
     Scenario("frame given up, and late in its gap", alerts=1, frames=2, faults=1, overwrites=1, cuts=1),
-    Scenario("backup restored", alerts=2, frames=2, restores=1, cuts=1),
+    Scenario("backup restored", alerts=1, frames=3, faults=1, restores=1, cuts=1),
     Scenario("records made in mid-contact", alerts=1, frames=1, faults=1, appends=2),
     Scenario("two chips under one name", clone="chip", alerts=1, frames=2),
     Scenario("a copied image", clone="image", alerts=1, frames=2),

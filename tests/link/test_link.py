@@ -149,6 +149,20 @@ def test_a_birth_that_is_not_repeated_is_found(monkeypatch: pytest.MonkeyPatch) 
     assert "waits for ever" in _breach(Scenario("hold", alerts=1, frames=1, faults=1, holds=1))
 
 
+def test_an_acknowledged_record_that_a_backup_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was once so: the exploration found it."""
+    take = machine.Lane.take
+
+    def take_and_keep(self: Any, said: Any) -> Any:
+        before = self.acked
+        ended = take(self, said)
+        self.acked |= {seq for seq in before if seq > said.cum}
+        return ended
+
+    monkeypatch.setattr(machine.Lane, "take", take_and_keep)
+    assert "waits for ever" in _breach(FOUND["backup restored"])
+
+
 def test_nothing_sent_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     pick = machine.Lane.pick
     monkeypatch.setattr(machine.Lane, "pick", lambda self, flying, waiting, now: pick(self, [], waiting, now))
