@@ -91,7 +91,7 @@ class Ring:
             if head.torn:
                 window.void(found.sector(lap), head.end)
             # Erased or not, who knows: only one that was never touched since it was written is left as it is.
-            if found.read((lap + 1) % self._count) < 0:
+            if not 0 <= found.read((lap + 1) % self._count) < lap:
                 window.spoil(found.sector(lap + 1))
         self.damaged = self._head.damaged
         self._forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,23 @@ def test_a_cut_at_every_operation(name: str, unit: int) -> None:
     wanted |= {f"erase, {mode}" for mode in torncells.MODES_OF_AN_ERASE}
     assert wanted <= set(score.kinds), "a way to tear was never tried"
     assert sum(count for kind, count in score.kinds.items() if kind.startswith("second")) > 300
+
+
+def test_a_header_that_reads_now_so_now_so_is_settled_by_the_mount() -> None:
+    """Whichever of a mount's reads takes it for whole, the next mount finds the same ring."""
+    score = torture.Score()
+    for moment in torture.lived(32).moments:
+        start, data = moment.operation.start, moment.operation.data
+        if data[:2] != b"\x52\x01" or moment.operation.cells.data[start] != 0xFF or moment.before is None:
+            continue
+        for seed in range(60):
+            rng = random.Random(seed)
+            cells = moment.operation.cells.copy()
+            cells.data[start : start + len(data)] = data
+            for place in rng.sample(range(26), 3):  # two flipped bits are too many to be put right
+                cells.loose[start + place] = 1 << rng.randrange(8) & ~data[place]
+            torture.check(torncells.Flash(32, torture.SECTOR, cells, rng), moment, score, f"seed {seed}")
+    assert score.clean, "\n".join(score.faults)
 
 
 def test_the_life_wraps_and_passes_65536() -> None:
