@@ -124,6 +124,40 @@ class Ring:
             self._next_edge = self._edge_after_next()
         return self._next_edge > 0
 
+    def erase_released(self):
+        """Make what is released unreadable, oldest first, but for the sector with the newest record: the sector after
+        the head is erased, the others are programmed with zeros.
+
+        A generator that yields after each sector, 80 ms at most; between two steps the ring may be used as ever. What
+        was released stays released. RingFull as `release`.
+        """
+        self._check_mounted()
+        head, lap = self._head, 0
+        while True:
+            was_ready = self._next_edge > 0
+            if self.idle() and not was_ready:
+                yield
+            lap = max(lap, head.lap + 2 - self._count)
+            if not self._is_past(lap):
+                return
+            # Zeros, for only the sector after the head may look erased: of no other a mount asks whether it is.
+            if self._window.wipe(self._headers.sector(lap)):
+                self._edge = 0
+                self._reader = None
+                if self._next_edge:
+                    self._next_edge = self._edge_after_next()
+                yield
+            lap += 1
+
+    def _is_past(self, lap):
+        """Whether `lap` is older than the head, every record up to it is released, and one stands in a later lap."""
+        head, first = self._head, self._head.first
+        for later in range(lap + 1, head.lap):
+            if self._headers.holds(later, self.stream):
+                first = self._headers.field(headers.FIRST)
+                break
+        return lap < head.lap and head.released + 1 >= first != head.next
+
     # Writing
 
     def append(self, payload, reserve=False):

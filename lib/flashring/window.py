@@ -109,6 +109,21 @@ class Window:
             self._sector = -1
         self.flash.program(sector * self.size, bytes(self.unit))
 
+    def wipe(self, sector):
+        """Program zeros over all of `sector`: it holds nothing then, and nobody takes it for erased. False: it was so,
+        or erased.
+        """
+        view = self.load(sector)
+        page = max(256, self.unit)
+        zeros = bytes(page)
+        pages = [at for at in range(0, self.size, page) if view[at : at + page] != zeros]
+        if not pages or all(view[at : at + page] == b"\xff" * page for at in pages):
+            return False
+        self._sector = -1
+        for at in pages:
+            self.flash.program(sector * self.size + at, zeros)
+        return True
+
     def erase(self, sector):
         """Erase `sector`."""
         if sector == self._sector:

@@ -7,10 +7,11 @@ From each operation the cells are torn, the ring mounted and held against that; 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flashring import NoRing, Ring, RingBusy, RingError, RingFull, Window, checks
 from flashring.commit import Commit
@@ -49,12 +50,14 @@ class State:
 @dataclass
 class Moment:
     """An operation within a call that leads from `before` to `after` (None: no ring). `durable`: the release cursor
-    that is in flash for certain."""
+    that is in flash for certain. `wiped`: released records from this one on may read now so, now so, for the call, or
+    one that was cut before it, makes them unreadable."""
 
     operation: Operation
     before: State | None
     after: State
     durable: int
+    wiped: int | None = None
 
 
 @dataclass
@@ -129,6 +132,17 @@ class Life:
             self.call(self.ring.idle)
             self.call(self.ring.append_batch, batch)
 
+    def wipe(self) -> None:
+        """Make what is released unreadable, a sector a call."""
+        steps, fresh = self.ring.erase_released(), len(self.moments)
+        oldest, *_ = self.ring.range()
+        left: list[object] = [None]
+        while left:
+            left.clear()
+            self.call(lambda: left.extend(["more"] for _ in itertools.islice(steps, 1)))
+        for moment in self.moments[fresh:]:
+            moment.wiped = oldest
+
     def boot(self, clean: bool) -> None:
         """Another object on the same cells; without `clean` it does what is done after a cut."""
         hint = self.ring.hint()
@@ -184,6 +198,8 @@ def lived(unit: int, steps: int = 150) -> Life:
         if step % 7 == 6:
             life.call(life.ring.idle)  # saves a cursor that waits
             life.boot(clean=step % 2 == 0)
+        if step % 23 == 22:
+            life.wipe()
         if step % 17 == 16:
             oldest, released, _ = life.ring.range()
             if released >= oldest:
@@ -209,18 +225,23 @@ def check(flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
         return None
     if before is None and state.stream != STREAM:
         return None  # the older ring
-    faults = _faults(made, state, before, after, moment.durable)
+    faults = _faults(made, state, before, after, moment.durable, moment.wiped)
     for what, text in faults:
         score.fault(what, f"{name}: {text}")
     # What it has said holds, however often the cells are read.
     again = ring(flash)
     again.mount(made.hint(), True)
-    if State.of(again) != state and not faults:
+    said = State.of(again)
+    if moment.wiped is not None and said.oldest <= said.released + 1:
+        said = replace(said, oldest=state.oldest)
+    if said != state and not faults:
         score.fault("wrong", f"{name}: {state}, then {State.of(again)}")
     return None if faults else made
 
 
-def _faults(made: Ring, state: State, before: State | None, after: State, durable: int) -> list[tuple[str, str]]:
+def _faults(
+    made: Ring, state: State, before: State | None, after: State, durable: int, wiped: int | None
+) -> list[tuple[str, str]]:
     faults = []
     expected = [each for each in (before, after) if each]
     if state.next < min(each.next for each in expected):
@@ -237,6 +258,8 @@ def _faults(made: Ring, state: State, before: State | None, after: State, durabl
     else:
         given_up, cursors = 0, [durable, *(each.released for each in expected)]
         oldest = [each.oldest for each in expected]
+    if wiped is not None:
+        given_up, oldest = after.released, range(wiped, after.released + 2)
     if state.released not in cursors or state.oldest not in oldest:
         what = "lost" if state.oldest > max(oldest) else "wrong"
         faults.append((what, f"{state}, expected {before} or {after}, released in {list(cursors)[:5]}"))
@@ -280,7 +303,10 @@ def following_of(flash: Flash, cut: Moment) -> list[Moment]:
     made.mount()
     operations, flash.operations = flash.operations, None
     mounting = [Moment(operation, cut.before, cut.after, cut.durable) for operation in operations]
-    return mounting + recover(flash, made)
+    following = mounting + recover(flash, made)
+    for moment in following:
+        moment.wiped = cut.wiped
+    return following
 
 
 def torture(unit: int, share: float, part: int = 0, parts: int = 1) -> Iterator[tuple[int, int, Score]]:

@@ -33,6 +33,41 @@ def test_a_cut_at_every_operation(name: str, unit: int) -> None:
     assert sum(count for kind, count in score.kinds.items() if kind.startswith("second")) > 300
 
 
+@pytest.mark.parametrize(("name", "unit"), torture.GEOMETRIES.items())
+def test_erasing_what_is_released_leaves_the_newest_and_what_is_not(name: str, unit: int) -> None:
+    cells = torncells.Cells.erased(torture.SECTORS * torture.SECTOR)
+    flash = torncells.Flash(unit, torture.SECTOR, cells, random.Random(1))
+    life = torture.Life(flash, torture.ring(flash))
+    life.call(life.ring.format, 77)
+    life.wipe()
+    assert torture.State.of(life.ring) == torture.State(77, 1, 0, 1, 0)
+    while not life.append():
+        pass
+    _, _, end = life.ring.range()
+    kept = bytes(cells.data)
+    life.wipe()
+    assert bytes(cells.data) == kept, "something that is not released was wiped"
+    for seq in range(1, end):
+        refused = life.call(life.ring.release, seq, seq % 2 == 0)
+        life.wipe()
+        if refused or life.ring._head.unsaved:
+            continue  # no room for the cursor: only a release that frees a sector is taken
+        oldest, released, _ = life.ring.range()
+        assert released == seq and oldest <= seq + 1
+        life.boot(clean=False)
+        assert life.ring.range() == (oldest, seq, end)
+        for each in range(oldest, end):
+            assert life.ring.read(each) == torture.payload(each)
+    oldest, *_ = life.ring.range()
+    held = bytes(cells.data)
+    gone = [torture.payload(seq) for seq in range(1, oldest) if len(torture.payload(seq)) > 40]
+    assert gone and not any(payload in held for payload in gone), "what is released can still be read from the flash"
+    for _ in range(end):  # and the ring goes round over what was wiped
+        life.append()
+        life.call(life.ring.release, life.ring.range()[2] - 1)
+    assert life.ring.range()[2] == 2 * end
+
+
 def test_a_header_that_reads_now_so_now_so_is_settled_by_the_mount() -> None:
     """Whichever of a mount's reads takes it for whole, the next mount finds the same ring."""
     score = torture.Score()
