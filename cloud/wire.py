@@ -1,4 +1,4 @@
-"""The cloud's side of the wire: parse BIRTH and DATA, write ACK, keys and tags. Written from lib/mqtt/PROTOCOL.md."""
+"""The cloud's side of the wire: BIRTH and DATA in, ACK and CMD out, keys, tags. Written from lib/mqtt/PROTOCOL.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ URGENT_LANES = ("s", "a", "e")
 RING_OF_LANE = {"a": 1, "e": 1, "t": 2, "b": 2}
 MAX_RANGES = 16
 HOLD = 1
-KINDS = {1: "alarm", 2: "sensor", 5: "gap"}
+COMMANDS_WAIT = 4
+MAX_ARGS = 64
+MAX_DETAIL = 64
+KINDS = {1: "alarm", 2: "sensor", 5: "gap", 6: "result"}
+STATUSES = {1: "begun", 2: "done", 3: "failed", 4: "refused", 5: "expired", 6: "unknown"}
 RING_NAMES = {0: "journal", 1: "A", 2: "F"}
 
 _BIRTH = struct.Struct("<BBIH8s IIII I IB I H B")
@@ -28,10 +32,13 @@ _BODIES = {
     1: (struct.Struct("<BBbii"), ("channel", "state", "exponent", "value", "limit")),
     2: (struct.Struct("<BB"), ("sensor", "state")),
     5: (struct.Struct("<BIIBI"), ("ring", "lo", "hi", "reason", "readings")),
+    6: (struct.Struct("<IBB"), ("id", "op", "status")),
 }
 _ACK = struct.Struct("<BBIIHI")
 _ACK_RING = struct.Struct("<BIIBB")
 _RANGE = struct.Struct("<HH")
+_CMD = struct.Struct("<BIHB")
+_CMD_TAG_SIZE = 16
 
 
 class WireError(ValueError):
@@ -81,7 +88,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Event:
-    """A record of ring 1. `body` holds the fields of its kind by their names in PROTOCOL.md."""
+    """A record of ring 1. `body` holds the numbers of its kind by their names in PROTOCOL.md, `detail` a result's."""
 
     kind: str
     boot: int
@@ -89,6 +96,7 @@ class Event:
     wall: int
     quality: int
     body: dict[str, int]
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,12 +167,15 @@ def parse_event(payload: bytes) -> Event:
     if kind not in _BODIES:
         raise WireError(f"event of unknown kind {kind}")
     layout, names = _BODIES[kind]
-    if len(payload) != _EVENT.size + layout.size:
-        raise WireError(f"{KINDS[kind]} event of {len(payload)} bytes, not {_EVENT.size + layout.size}")
+    size = _EVENT.size + layout.size
+    longest = size + (MAX_DETAIL if kind == 6 else 0)
+    if not size <= len(payload) <= longest:
+        raise WireError(f"{KINDS[kind]} event of {len(payload)} bytes, not {size}")
     body = dict(zip(names, layout.unpack_from(payload, _EVENT.size), strict=True))
     if kind == 5 and not 1 <= body["lo"] <= body["hi"]:
         raise WireError(f"gap {body['lo']}..{body['hi']}")
-    return Event(KINDS[kind], boot, uptime_ms, wall, quality, body)
+    # A detail that was cut to fit may end within a character.
+    return Event(KINDS[kind], boot, uptime_ms, wall, quality, body, payload[size:].decode(errors="replace"))
 
 
 def parse_frame_payload(payload: bytes) -> tuple[int, frame.Frame]:
@@ -184,6 +195,20 @@ def unix_span(decoded: frame.Frame) -> tuple[int, int] | tuple[None, None]:
         return None, None
     times = [row.t for row in decoded.rows]
     return min(times) + EPOCH_2020, max(times) + EPOCH_2020
+
+
+def last_cmd(birth: bytes) -> int:
+    """Return the id of the last command taken, as the BIRTH message `birth` says."""
+    return int.from_bytes(birth[28:32], "little")
+
+
+def encode_command(
+    number: int, ttl_s: int, op: int, args: bytes, *, key: bytes, tenant: str, node: str, nonce: bytes
+) -> bytes:  # fmt: skip
+    """Return a CMD for the session of `nonce`; `ttl_s` counts from its birth, `key` is Kc."""
+    message = _CMD.pack(0x13, number, ttl_s, op) + args
+    named = f"v1/{tenant}/{node}\0".encode() + nonce + message
+    return message + hmac.digest(key, named, "sha256")[:_CMD_TAG_SIZE]
 
 
 def encode_ack(

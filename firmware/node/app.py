@@ -29,6 +29,7 @@ _LONGEST_SLEEP_S = 65535  # what the retained table can hold
 _GARBAGE = 4096  # collected whenever so many bytes were allocated, from the contact on
 _NO_SERVICE = (0, None)  # of settings from before there was any
 _STEP_MS = 100  # in the last second before a slot: the clock counts whole seconds
+_BUSY_MS = 5
 _ATTENTIVE_MS = 1000  # between two looks whether somebody still wants the node awake
 
 
@@ -71,6 +72,7 @@ class Node:
         self._ended = asyncio.Event()
         self._contact = None
         self.battery_mv = 0  # as this waking's contact began; 0 not measured
+        self._measuring = False
         self.last_contact = None  # (ticks of its end, whether all was committed) of this waking
         self.reason = 0
         self.service = _Nobody
@@ -99,6 +101,11 @@ class Node:
         _, pin = self.settings.get("service", _NO_SERVICE)
         if cold or pin is not None and self.board.held(pin):
             self.serve()
+        if self.bootlog.command:
+            from . import commands
+
+            commands.recover(self.bootlog, self.store, self.reason == _RESTART)
+            _forget_commands()
         return cold
 
     def serve(self):
@@ -141,13 +148,12 @@ class Node:
         else:
             self.service.look()
         asyncio.create_task(self.watch.run())
+        if self.retained.at_once:
+            self.contact_now()
         while True:
             self.watch.expect(LOOP, _MEASURE_MS)
-            now, _ = self.keeper.stamp()
-            due = [i for i in range(len(self.intervals)) if slots.due(self.intervals[i], self._last, now)]
-            if due:
-                await self._measure(due)
-            if not self.in_contact() and self.contacts.due(bool(due)):
+            measured = await self._measure_due()
+            if self._contact is None and self._contact_due(measured):
                 self.contact_now()
             if self.service.active and self.service.knocked():
                 self._attend()
@@ -164,7 +170,13 @@ class Node:
                 await asyncio.sleep_ms(min(nap_ms, _ATTENTIVE_MS))
                 self.service.look()
             else:
-                self._sleep(left_ms)
+                self._sleep(_SHORTEST_SLEEP_MS if self.retained.at_once else left_ms)
+
+    def _contact_due(self, measured):
+        """`measured`: there are new readings. A contact that is owed at once waits for a waking of its own, but where
+        somebody keeps the node awake: there is none.
+        """
+        return self.service.active if self.retained.at_once else self.contacts.due(measured)
 
     async def _wait_contact(self, nap_ms):
         """Until the contact ends or a slot comes up meanwhile."""
@@ -172,7 +184,7 @@ class Node:
             await asyncio.wait_for_ms(self._ended.wait(), nap_ms)
         except asyncio.TimeoutError:
             return
-        if not self.in_contact():  # the console may have begun another
+        if self._contact.done():  # the console may have begun another
             self._ended.clear()
             self._contact = None
 
@@ -185,7 +197,7 @@ class Node:
         """To the next slot, or to a contact before it."""
         now, _ = self.keeper.stamp()
         slot = slots.next_slot(self.intervals, self._last)
-        if self._contact is None:
+        if self._contact is None and not self.retained.at_once:
             slot = self.contacts.wake(now, slot)
         return (slot - now) * 1000
 
@@ -224,6 +236,32 @@ class Node:
 
     # Measuring
 
+    async def _measure_due(self):
+        """Takes what is due; whether anything was."""
+        await self._begin_measuring()
+        try:
+            now, _ = self.keeper.stamp()
+            due = [i for i in range(len(self.intervals)) if slots.due(self.intervals[i], self._last, now)]
+            if due:
+                await self._measure(due)
+            return bool(due)
+        finally:
+            self._measuring = False
+
+    async def read_now(self):
+        """Takes a reading of every sensor besides those that are due; returns the row's seq in the journal."""
+        await self._begin_measuring()
+        try:
+            return await self._measure(range(len(self.intervals)))
+        finally:
+            self._measuring = False
+
+    async def _begin_measuring(self):
+        """What is due must be asked after what another task takes, or a slot might be taken twice."""
+        while self._measuring:
+            await asyncio.sleep_ms(_BUSY_MS)
+        self._measuring = True
+
     async def _measure(self, due):
         sampler = self.sampler
         began = self.keeper.uptime_s()
@@ -232,17 +270,20 @@ class Node:
         now, quality = self.keeper.stamp()
         now -= self.keeper.uptime_s() - began
         self.alarms.judge(sampler, due)
-        self.store.append_row(quality, self.bootlog.boot, now, sampler.present, self.alarms.state, sampler.values)
+        state = self.alarms.state
+        row = self.store.append_row(quality, self.bootlog.boot, now, sampler.present, state, sampler.values)
         self._last = now
+        return row
 
     # Reporting
 
     def in_contact(self):
-        """Whether a contact is under way."""
-        return self._contact is not None and not self._contact.done()
+        """Whether a contact is under way, or owed at once: then nobody may begin another."""
+        return self.retained.at_once or self._contact is not None and not self._contact.done()
 
     def contact_now(self):
         """Begins a contact. None may be under way."""
+        self.retained.at_once = False
         self._ended.clear()
         self._contact = asyncio.create_task(self._report())
 
@@ -281,6 +322,14 @@ class Node:
                 failures = 0
             elif self.store.committed() > committed:
                 failures = 0  # a backlog may take several contacts
+            control, uplink = uplink.control, None  # its buffers are needed now
+            if control is not None and (control.taken or control.counts):
+                from . import commands
+
+                # In a waking of its own: once a TLS session was there, the heap has no room in one piece for another.
+                if await commands.attend(self, control):
+                    retained.contact_owed = retained.at_once = True
+                _forget_commands()
         except Exception as error:
             _log().traceback(error)
         finally:
@@ -313,6 +362,15 @@ class Node:
                 self.board.radio().down()
         finally:
             self.board.power.sleep(_CRASH_SLEEP_S * 1000)
+
+
+def _forget_commands():
+    """Their code is for a moment only."""
+    from .modules import forget
+
+    forget("node.commands")
+    forget("node.acts")
+    gc.collect()
 
 
 def _log():

@@ -1,19 +1,20 @@
-"""What the node remembers of its boots, in the file `bootlog`: 18 bytes, version u8 = 2, boot u32, began i32,
-last_cmd u32, good u32, raised u8. Version 1 ended with last_cmd.
+"""What the node remembers of its boots, in the file `bootlog`: 19 bytes, version u8 = 3, boot u32, began i32,
+last_cmd u32, good u32, raised u8, command u8. Version 2 ended with raised, version 1 with last_cmd.
 
 `boot` counts resets other than wakes from deep sleep. `began` is what the clock showed (set or not, seconds since
 2020) when this boot began, so that uptime is clock - began through every deep sleep. `good` is the last time known,
 some weeks old at most, in seconds since 2020, 0 never. `raised` says that the clock was only raised for certificates'
-sake and must not be believed (`node.timekeeper`). littlefs replaces the file whole or not at all.
+sake and must not be believed (`node.timekeeper`). `last_cmd` is the id of the last command taken, `command` its
+operation while its result is not in ring A, else 0 (`node.commands`). littlefs replaces the file whole or not at all.
 """
 
 import errno
 import struct
 
 _PATH = "bootlog"
-_LAYOUT = "<BIiIIB"
-_VERSION = 2
-_SIZE_1 = 13  # of version 1
+_LAYOUT = "<BIiIIBB"
+_VERSION = 3
+_SIZES = {1: 13, 2: 18}  # of earlier versions: what follows was not there yet, and is 0
 
 
 class BootLog:
@@ -25,6 +26,7 @@ class BootLog:
         self.last_cmd = 0
         self.good = 0
         self.raised = False
+        self.command = 0
 
     def load(self):
         """Reads the file; a missing one is a node's first boot. ValueError for a version or length that is not ours."""
@@ -35,11 +37,12 @@ class BootLog:
             if error.errno != errno.ENOENT:
                 raise
             return
-        if len(data) == _SIZE_1 and data[0] == 1:
-            data = b"\x02" + data[1:] + bytes(5)
-        if len(data) != struct.calcsize(_LAYOUT) or data[0] != _VERSION:
+        size = struct.calcsize(_LAYOUT)
+        if data and _SIZES.get(data[0]) == len(data):
+            data = bytes((_VERSION,)) + data[1:] + bytes(size - len(data))
+        if len(data) != size or data[0] != _VERSION:
             raise ValueError("bootlog: %d bytes, version %d: not ours" % (len(data), data[0] if data else 0))
-        _, self.boot, self.began, self.last_cmd, self.good, raised = struct.unpack(_LAYOUT, data)
+        _, self.boot, self.began, self.last_cmd, self.good, raised, self.command = struct.unpack(_LAYOUT, data)
         self.raised = bool(raised)
 
     def begin(self, seconds):
@@ -49,9 +52,18 @@ class BootLog:
 
     def save(self, began, good, raised):
         """Replaces the file; only then the fields are as told, so that a failure changes neither."""
-        data = struct.pack(_LAYOUT, _VERSION, self.boot, began, self.last_cmd, good, raised)
-        with open(_PATH, "wb") as file:
-            file.write(data)
+        self._write(began, good, raised, self.last_cmd, self.command)
         self.began = began
         self.good = good
         self.raised = raised
+
+    def save_command(self, last_cmd, command):
+        """As `save`, for the command taken last and its operation, 0 once its result is recorded."""
+        self._write(self.began, self.good, self.raised, last_cmd, command)
+        self.last_cmd = last_cmd
+        self.command = command
+
+    def _write(self, began, good, raised, last_cmd, command):
+        data = struct.pack(_LAYOUT, _VERSION, self.boot, began, last_cmd, good, raised, command)
+        with open(_PATH, "wb") as file:
+            file.write(data)

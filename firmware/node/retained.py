@@ -5,7 +5,8 @@
 | 0 | crc u16 | CRC-16 over bytes 2..27 |
 | 2 | reason and flags u8 | 0-3 why the node reset itself (wire reset reasons), 4 a contact is owed, 5-6 the board's, |
 | | | 7 an alarm waits for its budget |
-| 3 | task u8, 4 step u8, 5 since u16, 7 unproven boots u8 | for crash reports, not yet used |
+| 3 | task u8, 4 step u8, 5 since u16 | for crash reports, not yet used |
+| 7 | unproven boots and a flag u8 | 0-6 not yet used, 7 a contact is owed at once |
 | 8 | seconds at sleep i32 | the clock's, set or not |
 | 12 | sleep u16 | seconds asked for |
 | 14 | battery u8 | not yet used |
@@ -23,6 +24,7 @@ _LAYOUT = "<HBBBHBiHB9sHBB"
 _SIZE = 28
 _OWED = 0x10
 _ALARM = 0x80
+_AT_ONCE = 0x80  # of byte 7
 
 
 class Retained:
@@ -37,6 +39,7 @@ class Retained:
         """The fields of a fresh start."""
         self.reason = 0
         self.contact_owed = False
+        self.at_once = False  # the next waking begins with a contact
         self.seconds = 0
         self.sleep_s = 0
         self.hints = bytearray(9)
@@ -55,6 +58,7 @@ class Retained:
         fields = struct.unpack(_LAYOUT, data)
         self.reason = fields[1] & 0x0F
         self.contact_owed = bool(fields[1] & _OWED)
+        self.at_once = bool(fields[5] & _AT_ONCE)
         self.seconds = fields[6]
         self.sleep_s = fields[7]
         self.hints[:] = fields[9]
@@ -68,9 +72,10 @@ class Retained:
     def save(self):
         """Writes the table back."""
         flags = self.reason & 0x0F | (_OWED if self.contact_owed else 0) | (_ALARM if self.alarm_waits else 0)
+        boots = _AT_ONCE if self.at_once else 0
         buf = self._bytes
         struct.pack_into(
-            _LAYOUT, buf, 0, 0, flags, 0, 0, 0, 0, self.seconds, self.sleep_s, 0, self.hints, self.conn,
+            _LAYOUT, buf, 0, 0, flags, 0, 0, 0, boots, self.seconds, self.sleep_s, 0, self.hints, self.conn,
             self.quality, self.failures & 15 | self.spent << 4
         )
         struct.pack_into("<H", buf, 0, crc.crc16(memoryview(buf)[2:]))

@@ -12,7 +12,7 @@ import flashring
 from .journal import Journal, Row
 
 _FULL, _UNREADABLE = 1, 2  # reasons of a gap
-_EVENT_MAX = 64
+_EVENT_MAX = 84
 _RECENT = 64  # events among which the gap of a loss that was cut short is looked for
 _IDLE_ROOM = 256  # bytes left in a sector when the next is erased: a page, or a few rows
 
@@ -126,6 +126,12 @@ class Store:
         """Records that a sensor failed or works again."""
         self._append_event("sensor", index, state)
 
+    def result(self, number, op, status, detail):
+        """Records how command `number` went (`wire.pack_result`); of `detail`, a str, as much as fits."""
+        from . import wire
+
+        self._append_event("result", number, op, status, detail.encode()[: wire.DETAIL_MAX])
+
     def unreadable(self, number, seq):
         """Declares record `seq` of ring `number` (0 journal, 1 alerts, 2 frames) lost: it is damaged. Its readings
         nobody can count any more: 0.
@@ -148,7 +154,9 @@ class Store:
         due = self.alerts.overdue()
         if due:
             self._evict(due)
-        pack = {"alarm": wire.pack_alarm, "sensor": wire.pack_sensor, "gap": wire.pack_gap}[kind]
+        pack = {
+            "alarm": wire.pack_alarm, "sensor": wire.pack_sensor, "gap": wire.pack_gap, "result": wire.pack_result
+        }[kind]  # fmt: skip
         data = memoryview(self._event)[: pack(self._event, *self._stamp(), *body)]
         while True:
             try:

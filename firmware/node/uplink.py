@@ -13,6 +13,7 @@ from mqtt.aio import wait
 
 from . import release, schedule, tls, wire
 from . import settings as stored
+from .control import Control
 from .session import NEW, Session
 
 LAST_CONN = 0xFFFF  # sessions of one boot: the cloud ignores a birth whose (boot, conn) is not newer
@@ -38,6 +39,7 @@ class Uplink:
         self._identity = None
         self._nonce = None  # of the session, from its birth on
         self._joined = False
+        self.control = None  # once a connection is made: what commands it brought (`node.control`)
         self._began = None
         self._crowded = False  # the client had no room for what has its turn
         self._buf = bytearray(wire.MESSAGE_MAX)
@@ -106,11 +108,13 @@ class Uplink:
         self._began = None
         self._crowded = False
         self._session = Session(store.alerts, store.frames, fresh_from, store.unreadable)
+        if self.control is None:
+            self.control = Control(self._identity, self._node.bootlog.last_cmd)
         self._node.keeper.raise_clock(release.DATE)
         client.connect(address, ssl=tls.context(), server_hostname=host)
         client.subscribe(self._identity.down)
         self._send()
-        while not self._session.done():
+        while not self._finished():
             if client.state == DIAL:
                 self._node.watch.feed()  # the handshake's public-key step blocks for seconds
             more = client.check_msg()
@@ -119,13 +123,16 @@ class Uplink:
             if not more:
                 if self._send():
                     continue
-                if self._session.done():
+                if self._finished():
                     break
                 due = None if self._crowded else self._session.due_ms(self._now())
                 await wait(client, _WAIT_MS if due is None else max(1, due))
             else:
                 await asyncio.sleep_ms(0)
         client.disconnect()
+
+    def _finished(self):
+        return self._session.done() and not self.control.wants(self._now())
 
     def _new_session(self):
         """What tells this session's birth and ACKs from every other's. A contact has counted `conn` once itself."""
@@ -136,6 +143,7 @@ class Uplink:
             node.retained.conn += 1
         self._nonce = self._identity.nonce(node.bootlog.boot, node.retained.conn, os.urandom(16))
         self._reader = wire.AckReader(self._identity, self._nonce)
+        self.control.begin(self._nonce)
 
     def _pack_birth(self):
         """Packs the birth of this session; returns its length."""
@@ -190,6 +198,9 @@ class Uplink:
             any_queued = True
 
     def _received(self, topic, message):
+        if topic == self._identity.cmd:
+            self.control.received(message, self._session.age(self._now()))
+            return
         if topic != self._identity.ack:
             return
         ack = self._reader.read(message, self._session.rings())
@@ -205,6 +216,7 @@ class Uplink:
                 ms = ack.ms + round_trip // 2
                 self._node.set_clock(ack.now + ms // 1000, ms % 1000)
         self._session.take(ack, now)
+        self.control.announced(self._session.commands_wait, now)
 
 
 def _u32(data):

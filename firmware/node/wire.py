@@ -13,6 +13,7 @@ TAG_SIZE = const(8)
 _BIRTH = const(0x10)
 _DATA = const(0x11)
 _ACK = const(0x12)
+_CMD = const(0x13)
 
 # Flags of BIRTH.
 SAFE_MODE = const(1)
@@ -28,6 +29,16 @@ COMMANDS_WAIT = const(4)
 ALARM = const(1)
 SENSOR = const(2)
 GAP = const(5)
+RESULT = const(6)
+
+# Statuses of a result.
+BEGUN = const(1)
+DONE = const(2)
+FAILED = const(3)
+REFUSED = const(4)
+EXPIRED = const(5)
+UNKNOWN = const(6)
+DETAIL_MAX = const(64)
 
 _BIRTH_HEAD = "<BBIH8sIIIIIIBIHB"  # type .. reset
 _RING = "<BIII"  # ring, stream, oldest, next
@@ -38,6 +49,11 @@ _ACK_RING = "<BIIBB"  # ring, stream, cum, credit, n
 _ACK_HEAD_SIZE = const(16)
 _ACK_RING_SIZE = const(11)
 _RANGES_MAX = const(16)
+_CMD_HEAD = "<BIHB"  # type, id, ttl, op
+_CMD_HEAD_SIZE = const(8)
+_CMD_TAG_SIZE = const(16)
+_ARGS_MAX = const(64)
+_RESULT = "<IBB"  # id, op, status
 
 _LEVEL = "abcdefghijklmnopqrstuvwxyz0123456789_-"
 
@@ -46,8 +62,8 @@ class Identity:
     """Who the node is on the wire: its names, topics and keys.
 
     `key`: K, 32 bytes. `tenant` and `node`: [a-z0-9_-], at least one character. ValueError for anything else.
-    Attributes: `node` (the client id), `down` (the filter to subscribe), `up` (lane letter to topic) and `ack`
-    (the topic of ACK), topics as bytes.
+    Attributes: `node` (the client id), `down` (the filter to subscribe), `up` (lane letter to topic), `ack` and
+    `cmd` (the topics of ACK and CMD), topics as bytes.
     """
 
     def __init__(self, key, tenant, node):
@@ -60,6 +76,7 @@ class Identity:
         self.node = node
         self.down = prefix + b"/dn/+"
         self.ack = prefix + b"/dn/ack"
+        self.cmd = prefix + b"/dn/cmd"
         self.up = {lane: prefix + b"/up/" + lane.encode() for lane in "saetbl"}
         self._key = bytes(key)
         self._named = prefix + b"\x00"
@@ -76,6 +93,10 @@ class Identity:
         mac.update(nonce)
         mac.update(message)
         return mac.digest()[:TAG_SIZE]
+
+    def command_tag(self, message, nonce):
+        """tag*(Kc, message), 16 bytes. Kc is made anew each time: commands are rare and memory is not."""
+        return hmac256(hmac256(self._key, b"fn1 ctrl"), self._named, nonce, message)[:_CMD_TAG_SIZE]
 
 
 def pack_birth(
@@ -147,6 +168,36 @@ def pack_gap(buf, boot, uptime_ms, wall, quality, ring, lo, hi, reason, readings
     struct.pack_into(_EVENT_HEAD, buf, 0, GAP, boot, uptime_ms, wall, quality)
     struct.pack_into("<BIIBI", buf, 14, ring, lo, hi, reason, readings)
     return 28
+
+
+def pack_result(buf, boot, uptime_ms, wall, quality, number, op, status, detail):
+    """Packs the ring-1 payload of a command's result; returns its length, 20 and `detail`.
+
+    `number`: the command's id; 0 for messages that were no commands of ours. `detail`: UTF-8, at most 64 bytes.
+    """
+    if len(detail) > DETAIL_MAX:
+        raise ValueError("wire: a detail of %d bytes" % len(detail))
+    struct.pack_into(_EVENT_HEAD, buf, 0, RESULT, boot, uptime_ms, wall, quality)
+    struct.pack_into(_RESULT, buf, 14, number, op, status)
+    end = 20 + len(detail)
+    memoryview(buf)[20:end] = detail
+    return end
+
+
+def result_of(payload):
+    """(command id, op, status) of a ring-1 record that is a result, else None."""
+    return struct.unpack_from(_RESULT, payload, 14) if payload[0] == RESULT else None
+
+
+def read_command(message, identity, nonce):
+    """(id, ttl in s, op, args) of a CMD, or a word for why it is none of this session: malformed, tag."""
+    size = len(message) - _CMD_TAG_SIZE
+    if not _CMD_HEAD_SIZE <= size <= _CMD_HEAD_SIZE + _ARGS_MAX or message[0] != _CMD:
+        return "malformed"
+    if not equal(message[size:], identity.command_tag(message[:size], nonce)):
+        return "tag"
+    _, number, ttl_s, op = struct.unpack_from(_CMD_HEAD, message, 0)
+    return (number, ttl_s, op, bytes(message[_CMD_HEAD_SIZE:size])) if number and op else "malformed"
 
 
 def lane(payload):

@@ -135,10 +135,10 @@ class ConsoleBoard(Board):
     """Adds what only the console asks a board for."""
 
     name = "fake"
-    light = None
 
     def __init__(self, adcs):
         super().__init__(adcs)
+        self.light = None
         self.the_radio = ConsoleRadio()
 
     def i2c(self, bus):
@@ -146,10 +146,6 @@ class ConsoleBoard(Board):
         if bus != "i2c0":
             raise ValueError("board: no bus %s; there are i2c0" % bus)
         return I2c([0x42])
-
-    def led(self):
-        """Its light."""
-        return self.light
 
 
 class Desk:

@@ -17,7 +17,8 @@ class CutFlash(NorFlash):
     left = None
     part = 0
 
-    def _count(self, size):
+    def counted(self, size):
+        """How many bytes of the next operation are done; Cut if the supply is gone."""
         if self.left is None:
             return size
         if self.left == 0:
@@ -27,14 +28,14 @@ class CutFlash(NorFlash):
 
     def program(self, addr, mv):
         """As NorFlash."""
-        done = self._count(len(mv))
+        done = self.counted(len(mv))
         super().program(addr, mv[:done])
         if self.left == 0:
             raise Cut
 
     def erase(self, sector):
         """As NorFlash; a cut erase leaves the rest of the sector as it was."""
-        done = self._count(self.sector_size)
+        done = self.counted(self.sector_size)
         start = sector * self.sector_size
         rest = bytes(self.cells[start + done : start + self.sector_size])
         super().erase(sector)
@@ -44,24 +45,39 @@ class CutFlash(NorFlash):
 
 
 class RamDisk:
-    """A block device of 32 blocks for littlefs."""
+    """A block device of 32 blocks for littlefs; `supply`: the CutFlash beside it, whose cut is its own, or None."""
 
-    def __init__(self):
-        self._data = bytearray(32 * 512)
+    supply = None
+    gone = False  # files that were open at a cut are closed when they are collected: that must reach nothing
+
+    def __init__(self, data=None):
+        self._data = bytearray(data or 32 * 512)
+
+    def after_cut(self):
+        """What stands on it, as another device."""
+        self.gone = True
+        return RamDisk(self._data)
 
     def readblocks(self, block, buf, off=0):
         """Fill `buf`."""
+        if self.gone:
+            return
         at = block * 512 + off
         buf[:] = self._data[at : at + len(buf)]
 
     def writeblocks(self, block, buf, off=0):
         """Write `buf`."""
+        if self.gone:
+            return
         at = block * 512 + off
-        self._data[at : at + len(buf)] = buf
+        done = self.supply.counted(len(buf)) if self.supply else len(buf)
+        self._data[at : at + done] = buf[:done]
+        if self.supply and self.supply.left == 0:
+            raise Cut
 
     def ioctl(self, op, arg):
         """Blocks, their size; erase is left out, for littlefs writes whole blocks over it."""
-        return {4: 32, 5: 512}.get(op, 0)
+        return 32 if op == 4 else 512 if op == 5 else 0
 
 
 def fresh_disk():
@@ -75,6 +91,17 @@ def fresh_disk():
     vfs.VfsLfs2.mkfs(disk)
     vfs.mount(vfs.VfsLfs2(disk), "/ram")
     os.chdir("/ram")
+    return disk
+
+
+def remount(disk):
+    """As after a cut: what littlefs had in RAM is gone. Returns the disk that stands for `disk` from here on."""
+    os.chdir("/")
+    vfs.umount("/ram")
+    disk = disk.after_cut()
+    vfs.mount(vfs.VfsLfs2(disk), "/ram")
+    os.chdir("/ram")
+    return disk
 
 
 class Slept(BaseException):
@@ -169,6 +196,23 @@ class Adc:
         return self.mv * 1000
 
 
+class Light:
+    """Counts `blinks`."""
+
+    def __init__(self):
+        self.blinks = 0
+        self.lit = False
+
+    def on(self):
+        """Light."""
+        self.blinks += 1
+        self.lit = True
+
+    def off(self):
+        """Dark."""
+        self.lit = False
+
+
 class Radio:
     """Counts `ups` and `downs`."""
 
@@ -197,6 +241,11 @@ class Board:
         self.low = ()
         self.attended = []
         self.the_radio = Radio()
+        self.light = Light()
+
+    def led(self):
+        """The light."""
+        return self.light
 
     def adc(self, pin):
         """The fake of `pin`."""
@@ -239,6 +288,7 @@ class FakeUplink:
     script = None
     contacts = 0
     usb = False
+    control = None
 
     def __init__(self, node):
         self._node = node
@@ -257,4 +307,5 @@ def without_network(script):
     """From here on a contact is a call of `script(node)`."""
     FakeUplink.script = script
     FakeUplink.contacts = 0
+    FakeUplink.control = None
     sys.modules["node.uplink"] = _Module

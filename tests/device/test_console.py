@@ -182,7 +182,7 @@ def test_tab_completes_commands_sensors_and_settings():
     desk = Desk()
     for text, line_then in (
         ("stat\t", "status"),
-        ("conf\tg\trep\ti\t", "config get report.interval"),
+        ("conf\tg\tcloud.h\t", "config get cloud.host"),
         ("read s\t1", "read s1"),
         ("config get sensor[s1].i\t", "config get sensor[s1].interval"),
         ("log w\t", "log warning"),

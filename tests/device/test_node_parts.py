@@ -18,6 +18,7 @@ def _filled():
     retained = Retained(power)
     retained.reason = 6
     retained.contact_owed = True
+    retained.at_once = True
     retained.seconds = -5
     retained.sleep_s = 0xABCD
     retained.hints[:] = b"123456789"
@@ -33,16 +34,16 @@ def _filled():
 def _fields(r):
     return (
         r.reason, r.contact_owed, r.seconds, r.sleep_s, bytes(r.hints), r.conn, r.quality, r.failures,
-        r.alarm_waits, r.spent,
+        r.alarm_waits, r.spent, r.at_once,
     )  # fmt: skip
 
 
-FRESH = (0, False, 0, 0, bytes(9), 0, 0, 0, False, 0)
+FRESH = (0, False, 0, 0, bytes(9), 0, 0, 0, False, 0, False)
 
 
 def test_retained_to_the_byte():
     power, _ = _filled()
-    body = bytes.fromhex("96 00 00 0000 00 fbffffff cdab 00".replace(" ", "")) + b"123456789"
+    body = bytes.fromhex("96 00 00 0000 80 fbffffff cdab 00".replace(" ", "")) + b"123456789"
     body += bytes.fromhex("feff0297")
     assert len(power.memory) == 28
     assert power.memory[2:] == body

@@ -6,7 +6,7 @@ import struct
 from array import array
 
 from crc import crc24
-from node import bootlog, framing, store, wire
+from node import framing, store, wire
 from node.bootlog import BootLog
 from node.framing import Framer
 from node.journal import Row
@@ -489,7 +489,7 @@ def test_bootlog_counts_boots_and_refuses_what_is_not_its_own():
     assert (log.good, log.raised) == (5, True)
     with open("bootlog", "rb") as file:
         right = file.read()
-    assert right[1:13] == struct.pack("<IiI", 3, -599999997, 0xFFFFFFFF)
+    assert right[1:13] == struct.pack("<IiI", 3, -599999997, 0xFFFFFFFF) and right[0] == 3 and len(right) == 19
     for wrong in (b"", right[:-1], right + b"\x00", b"\x63" + right[1:]):
         with open("bootlog", "wb") as file:
             file.write(wrong)
@@ -499,5 +499,24 @@ def test_bootlog_counts_boots_and_refuses_what_is_not_its_own():
             assert str(error).startswith("bootlog: ")
             continue
         raise AssertionError(wrong)
-    assert right[0] == bootlog._VERSION
     assert store._RECENT >= 16 + 16 + 1  # what one boot may report before it comes to the loss it was cut in
+
+
+def test_bootlogs_of_earlier_versions_are_taken_over():
+    """A node that was cut off in the midst of an update goes on counting, and has no command under way."""
+    head = struct.pack("<IiI", 7, -600000000, 41)
+    for version, tail, kept in ((1, b"", (0, False)), (2, struct.pack("<IB", 5, 1), (5, True))):
+        fresh_disk()
+        with open("bootlog", "wb") as file:
+            file.write(bytes((version,)) + head + tail)
+        for _ in range(2):
+            log = BootLog()
+            log.load()
+            assert (log.boot, log.began, log.last_cmd, log.command) == (7, -600000000, 41, 0)
+            assert (log.good, log.raised) == kept
+            log.save(log.began, log.good, log.raised)
+        log.save_command(42, 3)
+        log.begin(1)
+        log = BootLog()
+        log.load()
+        assert (log.boot, log.last_cmd, log.command) == (8, 42, 3)

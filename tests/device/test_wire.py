@@ -36,7 +36,7 @@ def test_names_and_keys():
     me = _identity()
     assert me.node == "n-1"
     assert me.up["a"] == b"v1/acme/n-1/up/a" and len(me.up) == 6
-    assert me.down == b"v1/acme/n-1/dn/+" and me.ack == b"v1/acme/n-1/dn/ack"
+    assert me.cmd == b"v1/acme/n-1/dn/cmd" and me.down == b"v1/acme/n-1/dn/+" and me.ack == b"v1/acme/n-1/dn/ack"
     assert me.nonce(7, 3, bytes(range(16))) == _bytes("f33c85ad5b9afa74")
     for key, tenant, node in ((KEY[1:], "a", "b"), (KEY, "", "b"), (KEY, "a", "B"), (KEY, "a/b", "c"), (KEY, "a", "+")):
         try:
@@ -219,6 +219,9 @@ def test_vectors_data():
                 )
             elif kind == "sensor":
                 size = wire.pack_sensor(*head, body["sensor"], body["state"])
+            elif kind == "result":
+                size = wire.pack_result(*head, body["id"], body["op"], body["status"], body["detail"].encode())
+                assert wire.result_of(payload) == (body["id"], body["op"], body["status"])
             else:
                 assert kind == "gap"
                 size = wire.pack_gap(*head, body["ring"], body["lo"], body["hi"], body["reason"], body["readings"])
@@ -227,7 +230,7 @@ def test_vectors_data():
         buf = bytearray(wire.MESSAGE_MAX)
         size = wire.pack_data(buf, me, case["ring"], case["stream"], case["seq"], memoryview(payload)[:size])
         assert buf[:size] == unhexlify(case["hex"]), case["name"]
-    assert kinds == {"alarm", "sensor", "gap", "frame"}
+    assert kinds == {"alarm", "sensor", "gap", "result", "frame"}
 
 
 def test_vectors_ack():
@@ -253,3 +256,15 @@ def test_vectors_ack():
             ranges = [(said["cum"] + offset, length) for offset, length in said["ranges"]]
             assert got.ranges == ranges, case["name"]
         _refused("tag", message, rings, wire.AckReader(me, bytes(8)))
+
+
+def test_vectors_cmd():
+    vectors, me = _vectors()
+    nonce = unhexlify(vectors["ack_nonce"])
+    assert len(vectors["cmd"]) == 3
+    for case in vectors["cmd"]:
+        message = unhexlify(case["hex"])
+        for octets in (message, memoryview(message)):
+            found = wire.read_command(octets, me, nonce)
+            assert found == (case["id"], case["ttl_s"], case["op"], unhexlify(case["args"])), case["name"]
+        assert wire.read_command(message, me, bytes(8)) == "tag"

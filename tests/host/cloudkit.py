@@ -98,6 +98,11 @@ def alarm_body(channel: int, state: int, exponent: int, value: int, limit: int) 
     return struct.pack("<BBbii", channel, state, exponent, value, limit)
 
 
+def result_body(number: int, op: int, status: int, detail: bytes = b"") -> bytes:
+    """The body of a result."""
+    return struct.pack("<IBB", number, op, status) + detail
+
+
 def gap_body(ring: int, lo: int, hi: int, reason: int, readings: int) -> bytes:
     """The body of a gap."""
     return struct.pack("<BIIBI", ring, lo, hi, reason, readings)
@@ -167,6 +172,11 @@ class NodeKeys:
             message += struct.pack("<BIIBB", ring, stream, cum, credit, len(ranges))
             message += b"".join(struct.pack("<HH", *pair) for pair in ranges)
         return message + self.tag(message, nonce)
+
+    def command(self, nonce: bytes, number: int, ttl_s: int, op: int, args: bytes = b"") -> bytes:
+        """A CMD."""
+        message = struct.pack("<BIHB", 0x13, number, ttl_s, op) + args
+        return message + digest(self.kc, f"v1/{self.tenant}/{self.node}".encode() + b"\0" + nonce + message)[:16]
 
     def open_ack(self, message: bytes, nonce: bytes) -> dict[Any, Any] | None:
         """The fields of an ACK, or None if its tag does not fit the session."""
@@ -296,6 +306,27 @@ class MqttNode:
                 found = self.keys.open_ack(body[2 + length :], self.nonce)
                 if found is not None and wanted(found):
                     return found
+
+    def hear(self, wait_s: float = WAIT_S) -> tuple[str, bytes]:
+        """Return (last level of the topic, message) of the next message of any kind. Raises TimeoutError."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            head, body = self._receive(deadline - time.monotonic())
+            if head & 0xF0 == 0x30:
+                (length,) = struct.unpack_from(">H", body)
+                return body[2 : 2 + length].decode().rpartition("/")[2], body[2 + length :]
+
+    def command(self, wait_s: float = WAIT_S) -> dict[str, Any]:
+        """Return the next CMD, whose tag must fit this session. Raises TimeoutError."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            level, message = self.hear(deadline - time.monotonic())
+            if level == "cmd":
+                _, number, ttl_s, op = struct.unpack_from("<BIHB", message)
+                args = message[8:-16]
+                if message != self.keys.command(self.nonce, number, ttl_s, op, args):
+                    raise ValueError("a CMD of another session")
+                return {"id": number, "ttl_s": ttl_s, "op": op, "args": args}
 
     def _packet(self, head: int, body: bytes) -> bytes:
         length, rest = b"", len(body)

@@ -115,7 +115,8 @@ def test_data(case: dict[str, Any]) -> None:
     else:
         event = wire.parse_event(data.payload)
         assert (event.kind, event.boot, event.uptime_ms) == (case["kind"], case["boot"], case["uptime_ms"])
-        assert (event.wall, event.quality, event.body) == (case["wall"], case["quality"], case["body"])
+        detail = {"detail": event.detail} if event.kind == "result" else {}
+        assert (event.wall, event.quality, event.body | detail) == (case["wall"], case["quality"], case["body"])
 
 
 @pytest.mark.parametrize("case", WIRE["ack"], ids=lambda case: case["name"])
@@ -159,3 +160,14 @@ def test_malformed_data(message: bytes, lane: str) -> None:
     """A DATA message that cannot be is refused."""
     with pytest.raises(wire.WireError):
         wire.parse_data(message, lane)
+
+
+@pytest.mark.parametrize("case", WIRE["cmd"], ids=lambda case: case["name"])
+def test_cmd(case: dict[str, Any]) -> None:
+    """A CMD, to the byte."""
+    args = bytes.fromhex(case["args"])
+    message = wire.encode_command(
+        case["id"], case["ttl_s"], case["op"], args, key=bytes.fromhex(WIRE["kc"]), tenant=WHO[0], node=WHO[1],
+        nonce=bytes.fromhex(WIRE["ack_nonce"]),
+    )  # fmt: skip
+    assert message.hex() == case["hex"]

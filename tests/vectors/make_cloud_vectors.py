@@ -125,6 +125,7 @@ def datas() -> list[dict[str, Any]]:
     alarm = {"channel": 2, "state": 2, "exponent": -2, "value": -1250, "limit": -1000}
     sensor = {"sensor": 4, "state": 1}
     gap = {"ring": 2, "lo": 17, "hi": 0xFFFFFFFE, "reason": 1, "readings": 4000}
+    result = {"id": 0xFFFFFFFE, "op": 6, "status": 4}
     unset = {"boot": 0xFFFFFFFF, "uptime_ms": 0xFFFFFFFF, "wall": 0, "quality": 0}
     frame = kit.codec_frame(FRAMES[1]["channels"], FRAMES[1]["rows"], 1, 70000)
     # Header 13, channel 2, 491 rows of 2, CRC 3: 1,000 bytes.
@@ -142,6 +143,8 @@ def datas() -> list[dict[str, Any]]:
             kit.event_payload(2, struct.pack("<BB", *sensor.values()), **head),
         ),
         ("gap", "e", 1, 0xFFFFFFFF, unset, gap, kit.event_payload(5, kit.gap_body(**gap), **unset)),
+        ("result", "e", 1, 10, head, result | {"detail": "no light"},
+         kit.event_payload(6, kit.result_body(result["id"], result["op"], result["status"], b"no light"), **head)),
     ]
     found = [
         {"name": name, "lane": lane, "ring": ring, "stream": 0xDEADBEEF, "seq": seq, "kind": name, **when, "body": body,
@@ -158,6 +161,18 @@ def datas() -> list[dict[str, Any]]:
         message = KEYS.data(2, 0x01020304, 100, payload)
         found.append({"name": name, **record, **content, "hex": kit.hexed(message)})
     return found
+
+
+def commands() -> list[dict[str, Any]]:
+    """CMDs: without arguments, with some, and with every field at its limit."""
+    nonce = KEYS.nonce(3, 17, ENTROPY)
+    cases = [("plain", 1, 60, 1, b""), ("arguments", 212_345_678, 0, 6, b"\x05"),
+             ("limits", 0xFFFFFFFF, 0xFFFF, 255, bytes(range(192, 256)))]  # fmt: skip
+    return [
+        {"name": name, "id": number, "ttl_s": ttl_s, "op": op, "args": kit.hexed(args),
+         "hex": kit.hexed(KEYS.command(nonce, number, ttl_s, op, args))}
+        for name, number, ttl_s, op, args in cases
+    ]  # fmt: skip
 
 
 def acks() -> list[dict[str, Any]]:
@@ -190,14 +205,14 @@ def wire() -> dict[str, Any]:
     """The vectors of the wire."""
     nonce = KEYS.nonce(3, 17, ENTROPY)
     return {
-        "about": "all messages are of this node; ACKs belong to session ack_nonce; range: [offset from cum, length]",
+        "about": "all are of this node; ACKs and CMDs of session ack_nonce; range: [offset from cum, length]",
         "key": kit.hexed(KEYS.key), "tenant": KEYS.tenant, "node": KEYS.node,
         "kd": kit.hexed(KEYS.kd), "kc": kit.hexed(KEYS.kc),
         "tags": [
             {"message": kit.hexed(message), "nonce": kit.hexed(salt), "tag": kit.hexed(KEYS.tag(message, salt))}
             for message in (b"", b"\x12", bytes(range(200))) for salt in (b"", nonce)
         ],
-        "birth": births(), "data": datas(), "ack_nonce": kit.hexed(nonce), "ack": acks(),
+        "birth": births(), "data": datas(), "ack_nonce": kit.hexed(nonce), "ack": acks(), "cmd": commands(),
     }  # fmt: skip
 
 
