@@ -2,7 +2,7 @@
 
     manifest.json     {"format": 1, "schema": ..., "made": ISO 8601}
     cloud.sqlite3     a consistent snapshot
-    ingest.password
+    ingest.password, control.password
     pki/*             whose private keys make the file as secret as the folder
 
 The broker's store is left out: what it still holds no node has an ACK for, so every node sends it again. A restored
@@ -27,7 +27,7 @@ from cloud.errors import CloudError
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _DATABASE = "cloud.sqlite3"
-_FILES = ("ingest.password", "pki/ca.pem", "pki/ca.key", "pki/server.pem", "pki/server.key")
+_FILES = ("ingest.password", "control.password", "pki/ca.pem", "pki/ca.key", "pki/server.pem", "pki/server.key")
 _REQUIRED = (_MANIFEST, _DATABASE, "pki/ca.pem", "pki/ca.key")
 
 

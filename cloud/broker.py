@@ -19,6 +19,7 @@ from typing import Any
 from cloud import pki, wire
 
 INGEST_USER = "ingest"
+CONTROL_USER = "control"
 TLS_TIMEOUT_S = 15
 """For a handshake: a board's takes up to 7 s, and a storm of them waits for the broker's CPU."""
 
@@ -39,7 +40,15 @@ def config_path(data: Path) -> Path:
 
 def ingest_password(data: Path) -> str:
     """Return the password of ingest for this data folder, made on first use."""
-    path = data / "ingest.password"
+    return _password(data / "ingest.password")
+
+
+def control_password(data: Path) -> str:
+    """Return the password of control for this data folder, made on first use."""
+    return _password(data / "control.password")
+
+
+def _password(path: Path) -> str:
     if not path.exists():
         pki.replace_file(path, secrets.token_hex(16).encode(), 0o600)
     return path.read_text()
@@ -61,7 +70,7 @@ def write_config(
     accounts: dict[str, Any] = {
         "ING": {
             "jetstream": "enabled",
-            "users": [_ingest_user(ingest_password(data))],
+            "users": [_ingest_user(ingest_password(data)), _control_user(control_password(data))],
             "imports": [{"stream": {"account": f"T_{tenant}", "subject": f"v1.{tenant}.*.up.>"}} for tenant in tenants],
             "exports": [{"stream": f"v1.{tenant}.*.dn.>", "accounts": [f"T_{tenant}"]} for tenant in tenants],
         }
@@ -98,6 +107,13 @@ def write_config(
 
 def _ingest_user(password: str) -> dict[str, Any]:
     return {"user": INGEST_USER, "password": password, "allowed_connection_types": ["STANDARD"]}
+
+
+def _control_user(password: str) -> dict[str, Any]:
+    permissions = {"publish": {"allow": ["v1.*.*.dn.cmd"]}, "subscribe": {"allow": ["v1.*.*.dn.ack"]}}
+    return {
+        "user": CONTROL_USER, "password": password, "allowed_connection_types": ["STANDARD"], "permissions": permissions
+    }  # fmt: skip
 
 
 def _node_user(tenant: str, name: str, generation: int) -> dict[str, Any]:

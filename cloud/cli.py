@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cloud.commands import backup, commits, readings, registry, serve
+from cloud.commands import backup, commits, control, readings, registry, serve
 from cloud.commands.options import Refusal
 from cloud.errors import CloudError
 
@@ -33,10 +33,11 @@ def main() -> None:
 
 # The commands' modules import lightly; what is heavy they import when called.
 for command in (
-    serve.serve, serve.ingest, serve.web,
+    serve.serve, serve.ingest, serve.control, serve.web,
     registry.add, registry.revoke, registry.nodes,
     readings.query_command, readings.alerts, readings.cursors,
     commits.records, commits.tail,
+    control.send, control.node,
     backup.backup, backup.restore,
 ):  # fmt: skip
     main.add_command(command)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from cloud import wire
+from cloud import downlink, wire
 from cloud.clock import EPOCH_2020
 from cloud.store import StoreError, node_id
 
@@ -322,7 +322,7 @@ def alerts(db: sqlite3.Connection, name: str, limit: int = -1) -> list[dict[str,
             {
                 "kind": event.kind, "time": iso(time_s), "time_s": time_s, "text": sentence(event, channels),
                 "stream": stream, "seq": seq, "boot": event.boot, "uptime_ms": event.uptime_ms,
-                "quality": event.quality, **event.body,
+                "quality": event.quality, **event.body, **({"detail": event.detail} if event.kind == "result" else {}),
             }
         )  # fmt: skip
     last = "SELECT kind, text, at_ms FROM notice WHERE node = ? ORDER BY id DESC LIMIT ?"
@@ -342,9 +342,19 @@ def sentence(event: wire.Event, channels: dict[int, tuple[str, str]]) -> str:
     if event.kind == "sensor":
         state = {0: "works again", 1: "no answer", 2: "wrong answer"}.get(body["state"], f"state {body['state']}")
         return f"sensor {body['sensor']}: {state}"
+    if event.kind == "result":
+        return _of_result(event)
     reason = {1: "full", 2: "unreadable"}.get(body["reason"], f"reason {body['reason']}")
     ring = wire.RING_NAMES.get(body["ring"], f"ring {body['ring']}")
     return f"{ring} {body['lo']}..{body['hi']} given up ({reason}): {body['readings']} readings"
+
+
+def _of_result(event: wire.Event) -> str:
+    number, op, status = (event.body[field] for field in ("id", "op", "status"))
+    if not number:
+        return f"messages refused that were no commands: {event.detail}"
+    said = f"command {number} {downlink.OPERATIONS.get(op, op)}: {wire.STATUSES.get(status, f'status {status}')}"
+    return f"{said} ({event.detail})" if event.detail else said
 
 
 def nodes(db: sqlite3.Connection) -> list[dict[str, Any]]:

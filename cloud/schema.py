@@ -4,6 +4,7 @@
 say (an event, a frame in uptime, a payload that does not decode): such a record may be of any time. `node.generation`
 counts how often the node was admitted again after it had been revoked; its certificates name it (pki.py). `arrival`
 numbers records and births in the order in which they were committed.
+`command.session` is the birth in whose session it was sent last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 
 from cloud import wire
 
-VERSION = 4
+VERSION = 5
 
 _STATEMENTS = """
 CREATE TABLE registry (version INTEGER NOT NULL);
@@ -57,6 +58,11 @@ CREATE TABLE counter (
 CREATE TABLE notice (
     id INTEGER PRIMARY KEY, node INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
     at_ms INTEGER NOT NULL, UNIQUE (node, kind, text));
+CREATE TABLE command (
+    node INTEGER NOT NULL REFERENCES node (id), id INTEGER NOT NULL, op INTEGER NOT NULL, args BLOB NOT NULL,
+    made_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, status TEXT NOT NULL, detail TEXT NOT NULL DEFAULT '',
+    session INTEGER REFERENCES birth (id), sent_ms INTEGER, answered_ms INTEGER, PRIMARY KEY (node, id)) WITHOUT ROWID;
+CREATE INDEX command_open ON command (node, id) WHERE status IN ('waiting', 'sent', 'begun');
 """
 
 
@@ -104,7 +110,18 @@ def _with_times_and_revocation(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX record_time ON record (cursor, hi, lo)")
 
 
+def _with_commands(db: sqlite3.Connection) -> None:
+    db.execute(
+        "CREATE TABLE command (node INTEGER NOT NULL REFERENCES node (id), id INTEGER NOT NULL, op INTEGER NOT NULL,"
+        " args BLOB NOT NULL, made_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, status TEXT NOT NULL,"
+        " detail TEXT NOT NULL DEFAULT '', session INTEGER REFERENCES birth (id), sent_ms INTEGER, answered_ms INTEGER,"
+        " PRIMARY KEY (node, id)) WITHOUT ROWID"
+    )
+    open_only = "status IN ('waiting', 'sent', 'begun')"
+    db.execute(f"CREATE INDEX command_open ON command (node, id) WHERE {open_only}")
+
+
 # Version -> what makes the next one of it.
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {
-    1: _without_passwords, 2: _with_arrivals, 3: _with_times_and_revocation,
+    1: _without_passwords, 2: _with_arrivals, 3: _with_times_and_revocation, 4: _with_commands,
 }  # fmt: skip

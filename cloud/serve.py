@@ -1,4 +1,4 @@
-"""The supervisor: nats-server, an ingest worker and, if asked for, the web page as children; ended when it ends."""
+"""The supervisor: nats-server, ingest, control and, if asked for, the web page as children; ended when it ends."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ class Supervisor:
         self._broker = Child("broker", [broker.program(), "-c", str(config)], "Server is ready", log)
         url = f"nats://127.0.0.1:{self._client_port}"
         self._ingest = Child("ingest", self._command("ingest", "--url", url), "ready", log)
-        self._children = {"broker": self._broker, "ingest": self._ingest}
+        control = Child("control", self._command("control", "--url", url), "ready", log)
+        self._children = {"broker": self._broker, "ingest": self._ingest, "control": control}
         if self._web is not None:
             hosts = [word for name in sorted(self._names) for word in ("--host", name)]
             command = self._command("web", "--listen", "{}:{}".format(*self._web), *hosts)
@@ -192,6 +193,7 @@ class Supervisor:
             "pid": os.getpid(),
             **{f"{name}_pid": child.pid for name, child in self._children.items()},
             "registry": self._registry,
+            "clock": self._clock,
         }
 
     def _publish_state(self) -> None:
@@ -220,6 +222,16 @@ def announce(data: Path, registry: int, timeout_s: float = 5.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def clock_of(data: Path) -> str | None:
+    """Return the --clock of the running cloud in the folder `data`; None for the system's, or if none runs."""
+    if not is_served(data):
+        return None
+    try:
+        return json.loads((data / "run.json").read_text()).get("clock")
+    except FileNotFoundError:
+        return None
 
 
 def is_served(data: Path) -> bool:

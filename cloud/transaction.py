@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cloud import wire
+from cloud import downlink, wire
 from cloud.clock import EPOCH_2020
 from cloud.frame import FrameError
 from cloud.store import transaction
@@ -179,7 +179,9 @@ class _Batch:
             self.count(node, "undecodable")
             self.notice(node, "undecodable", f"ring {data.ring} seq {data.seq}: {error}", arrived_ms)
             return str(error), (None, None)
-        if event.kind == "gap":
+        if event.kind == "result":
+            downlink.take_result(self.db, node.id, event, arrived_ms)
+        elif event.kind == "gap":
             lo, hi, reason = (event.body[name] for name in ("lo", "hi", "reason"))
             if event.body["ring"] == 1:
                 self.declare(self.cursor(node, 1, data.stream), lo, hi, reason)
@@ -302,20 +304,23 @@ def ack(db: sqlite3.Connection, node: str, now_ms: int, *, hold: bool = False, a
     stored ackno, for ACKs that no commit stands behind.
     """
     row = db.execute(
-        "SELECT node.id, tenant, kd, ackno, nonce, stream1, stream2 FROM node JOIN birth ON birth.id = session"
+        "SELECT node.id, tenant, kd, ackno, nonce, message, stream1, stream2 FROM node JOIN birth ON birth.id = session"
         " WHERE name = ?",
         (node,),
     ).fetchone()
     if row is None:
         return None
-    node_id, tenant, kd, ackno, nonce, *streams = row
+    node_id, tenant, kd, ackno, nonce, birth, *streams = row
     rings = [
         _ack_ring(db, node_id, ring, stream, 0 if hold else CREDIT)
         for ring, stream in enumerate(streams, 1)
         if stream is not None
     ]
+    flags = wire.HOLD if hold else 0
+    if downlink.waits(db, node_id, birth, now_ms):
+        flags |= wire.COMMANDS_WAIT
     return wire.encode_ack(
-        flags=wire.HOLD if hold else 0, ackno=ackno + ackno_ahead, now_ms=now_ms - EPOCH_2020 * 1000, config=0,
+        flags=flags, ackno=ackno + ackno_ahead, now_ms=now_ms - EPOCH_2020 * 1000, config=0,
         rings=rings, key=kd, tenant=tenant, node=node, nonce=nonce,
     )  # fmt: skip
 

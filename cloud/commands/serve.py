@@ -60,6 +60,17 @@ def ingest(data: Path, url: str, clock: str | None) -> None:
 
 @click.command(hidden=True)
 @DATA
+@click.option("--url", required=True)
+@CLOCK
+def control(data: Path, url: str, clock: str | None) -> None:
+    """Run the control worker; `serve` does."""
+    from cloud.control import run
+
+    run(data, url, open_clock(clock))
+
+
+@click.command(hidden=True)
+@DATA
 @click.option("--listen", required=True)
 @click.option("--host", "hosts", multiple=True)
 @CLOCK

@@ -20,7 +20,10 @@ _SENSOR_FIELDS: tuple[str, ...] = ("sensor", "state")
 _GAP = struct.Struct("<BIIBI")
 _GAP_FIELDS: tuple[str, ...] = ("ring", "lo", "hi", "reason", "readings")
 _KIND_SENSOR = 2
+_RESULT = struct.Struct("<IBB")
+_RESULT_FIELDS: tuple[str, ...] = ("id", "op", "status")
 _KIND_GAP = 5
+_KIND_RESULT = 6
 
 
 class Row(NamedTuple):
@@ -36,14 +39,15 @@ class Row(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A record of the ring of alerts and events; `body` holds the fields of a gap or a sensor event by
-    their names."""
+    """A record of the ring of alerts and events; `body` holds the fields of a gap, a sensor event or a result by
+    their names, `detail` a result's."""
 
     kind: str
     boot: int
     uptime_ms: int
     wall: int | None
     body: dict[str, int]
+    detail: str = ""
 
 
 def _row(seq: int, quality: int, boot: int, seconds: int, values: dict[int, int]) -> Row:
@@ -85,7 +89,7 @@ def frame_rows(seq: int, payload: bytes) -> tuple[list[Row], dict[int, int]]:
 
 
 def read_event(seq: int, payload: bytes) -> Event | None:
-    """The gap or sensor event in record `seq` of the alerts ring; None for the other kinds."""
+    """The gap, sensor event or result in record `seq` of the alerts ring; None for the other kinds."""
     if len(payload) < _EVENT.size:
         raise FrameError(f"event {seq}: {len(payload)} bytes are shorter than its header")
     kind, boot, uptime_ms, wall, quality = _EVENT.unpack_from(payload)
@@ -95,8 +99,11 @@ def read_event(seq: int, payload: bytes) -> Event | None:
         name, fields = "gap", dict(zip(_GAP_FIELDS, _GAP.unpack(body), strict=True))
     elif kind == _KIND_SENSOR and len(body) == _SENSOR.size:
         name, fields = "sensor", dict(zip(_SENSOR_FIELDS, _SENSOR.unpack(body), strict=True))
-    elif kind in (_KIND_GAP, _KIND_SENSOR):
+    elif kind == _KIND_RESULT and len(body) >= _RESULT.size:
+        name, fields = "result", dict(zip(_RESULT_FIELDS, _RESULT.unpack_from(body), strict=True))
+    elif kind in (_KIND_GAP, _KIND_SENSOR, _KIND_RESULT):
         raise FrameError(f"event {seq}: a body of {len(body)} bytes does not fit kind {kind}")
     else:
         return None
-    return Event(name, boot, uptime_ms, wall + EPOCH_2020 if quality and wall else None, fields)
+    detail = body[_RESULT.size :].decode(errors="replace") if kind == _KIND_RESULT else ""
+    return Event(name, boot, uptime_ms, wall + EPOCH_2020 if quality and wall else None, fields, detail)

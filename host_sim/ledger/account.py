@@ -96,7 +96,8 @@ class _Account:
         for index, served in enumerate(channel.served):
             pair = paired.get(index)
             if pair is not None:
-                marks.append(Mark(served.t_ms, readings[pair.row].quality, pair.error_ms))
+                row = readings[pair.row]
+                marks.append(Mark(served.t_ms, row.quality, pair.error_ms, row.seq in self._evidence.asked))
             elif index not in unserved:
                 marks.append(Mark(served.t_ms, None, 0))
         rule = DueRule(

@@ -14,11 +14,12 @@ from host_sim.ledger.run import Power, Segment
 
 class Mark(NamedTuple):
     """A served reading as the due list sees it: when, and the quality and error (ms) of the time its row bears; quality
-    None where no row of it is left."""
+    None where no row of it is left. `asked`: its row is one that a command asked for."""
 
     t_ms: int
     quality: int | None
     error_ms: int
+    asked: bool = False
 
 
 @dataclass
@@ -36,7 +37,8 @@ class Due:
 class DueRule:
     """When a sensor of interval I is due, seen from true time and the supply alone.
 
-    - A boot makes one reading due at once, which `boot_ms` allows for; that includes the node's service window.
+    - A boot makes one reading due at once, which `boot_ms` allows for; that includes the node's service window. So does
+      a command, and that one need not lie at a slot.
     - From then on one is due per slot k x I of the node's clock: I after the last, give or take a quarter of I. It
       comes sooner only after a reading taken at once (a boot's, or that of a slot gone by when the clock was set), or
       where the clock was set in between, which shows in the rows: their quality changes, or their error by over
@@ -46,7 +48,8 @@ class DueRule:
     - Where readings lie further apart, the slots between are due and missed: by reason `sensor` while the node had
       declared it failed, `clock` where it was set; otherwise that is a fault. So too between the last reading and the
       end; there a clock that was wrong and that the cloud may have set back since has its next slot so much later.
-    - A life that ends in the middle of a wake, or within `boot_ms` of its begin, missed its last reading by `reset`.
+    - A life that ends in the middle of a wake, or within `boot_ms` of its begin, missed its last reading by `reset`;
+      not so in a wake too soon after a reading at its slot: that one was for a contact.
     """
 
     interval_ms: int
@@ -76,6 +79,7 @@ class DueRule:
 
     def _life(self, result: Due, segment: Segment, marks: list[Mark]) -> None:
         result.due += len(marks)
+        marks = self._by_slot(marks)
         booted = bool(marks) and marks[0].t_ms - segment.on <= self.boot_ms
         if not booted and segment.on < self.horizon_ms:
             self._miss(result, segment.on, self._boot_reason(segment))
@@ -88,6 +92,16 @@ class DueRule:
         if marks and len(result.faults) + sum(result.missed.values()) == before:
             self._check_count(result, marks)
         self._tail(result, segment, marks[-1] if marks else Mark(segment.on, None, 0))
+
+    def _by_slot(self, marks: list[Mark]) -> list[Mark]:
+        """Without those that a command asked for, but for one that took a slot's reading with it."""
+        kept: list[Mark] = []
+        for index, mark in enumerate(marks):
+            following = next((other for other in marks[index + 1 :] if not other.asked), None)
+            spare = kept and following and following.t_ms - kept[-1].t_ms <= self.interval_ms + self._slack
+            if not mark.asked or not spare and self._off(mark) <= self._slack and mark.quality:
+                kept.append(mark)
+        return kept
 
     def _between(self, result: Due, one: Mark, other: Mark, moved: bool, at_once: bool) -> None:
         """The slots between two readings of one life; `moved` if the clock was set between them, `at_once` if `one`
@@ -110,6 +124,8 @@ class DueRule:
             self._miss(result, moment, "sensor" if self._is_down(moment) else None)
             moment += self.interval_ms
         wake = self._open_wake(segment)
+        if wake is not None and mark.quality and self._off(mark) <= self._slack:
+            wake = wake if wake - last >= self.interval_ms - self._slack else None  # of a contact, not of a slot
         if wake is not None and last < wake < self.horizon_ms and last > segment.on:
             self._miss(result, wake, "reset")
 

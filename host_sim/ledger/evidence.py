@@ -3,6 +3,7 @@ one numbering."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,6 +18,7 @@ _GENERATION = 1 << 32
 above the one before."""
 
 _RING_JOURNAL, _RING_FRAMES = 0, 2
+_READ_DONE = 1, 2  # operation and status of a result
 
 
 class Place(Enum):
@@ -52,7 +54,7 @@ class Evidence:
     `found` lists the readings of each channel id in order of number. `known` holds the numbers of all rows
     found; `declared` the ranges of rows that the node gave up, and `declared_readings` how many readings it
     said stood in them. `duplicates` counts, per channel id, database rows beyond the first. `faults` are
-    contradictions between the sources, a line each.
+    contradictions between the sources, a line each. `asked` are the rows that a command asked for.
     """
 
     found: dict[int, list[Found]] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Evidence:
     duplicates: dict[int, int] = field(default_factory=dict)
     sensor_events: list[SensorEvent] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    asked: set[int] = field(default_factory=set)
 
     def is_declared(self, seq: int) -> bool:
         """True if the node declared row `seq` given up."""
@@ -175,6 +178,8 @@ class _Gatherer:
         for event in events:
             if event.get("kind") == "gap":
                 gaps.append((event["ring"], event["lo"], event["hi"], event["readings"]))
+            elif event.get("kind") == "result":
+                self._asked(event["op"], event["status"], event["detail"])
             elif event.get("kind") == "sensor":
                 self.evidence.sensor_events.append(
                     SensorEvent(event["sensor"], event["state"], event["boot"], event["uptime_ms"], event.get("time_s"))
@@ -188,6 +193,8 @@ class _Gatherer:
             if event is not None and event.kind == "gap":
                 body = event.body
                 gaps.append((body["ring"], body["lo"], body["hi"], body["readings"]))
+            elif event is not None and event.kind == "result":
+                self._asked(event.body["op"], event.body["status"], event.detail)
             elif event is not None:
                 body = event.body
                 self.evidence.sensor_events.append(
@@ -198,6 +205,12 @@ class _Gatherer:
                 self._declare(self._base + low, self._base + high, readings)
             elif ring == _RING_FRAMES:
                 self._declare(*self._rows_of_frames(self._base + low, self._base + high), readings)
+
+    def _asked(self, op: int, status: int, detail: str) -> None:
+        """A reading on command says in its result which row it is."""
+        row = re.match(r"row (\d+):", detail)
+        if (op, status) == _READ_DONE and row:
+            self.evidence.asked.add(self._base + int(row[1]))
 
     def _rows_of_frames(self, low: int, high: int) -> tuple[int, int]:
         """The journal rows that stood in frames `low`..`high`: all between the frames around them,

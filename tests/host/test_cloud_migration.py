@@ -8,7 +8,7 @@ from pathlib import Path
 import cloudkit as kit
 import pytest
 
-from cloud import query, schema, store, transaction
+from cloud import downlink, query, schema, store, transaction
 from cloud.clock import EPOCH_2020
 from cloud.tail import Tail
 
@@ -23,7 +23,7 @@ def frame(seq: int, quality: int = 2) -> bytes:
     return kit.frame_payload(2 * seq, 2, kit.codec_frame([(1, -2)], rows, quality))
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, 2, 3, 4])
 def version(request: pytest.FixtureRequest) -> int:
     """Each schema there was."""
     return request.param
@@ -73,6 +73,19 @@ def test_the_session_goes_on(old: Path) -> None:
     arrival = transaction.Arrival("acme", "n1", "t", KEYS.data(2, F, 4, frame(4)), NOW_MS)
     assert transaction.take(db, [arrival]) == {"n1"}
     assert query.cursors(db, "n1")["2"]["cum"] == 5
+    db.close()
+
+
+def test_a_command_can_wait(old: Path) -> None:
+    """The table is there, the present session's ACK says so, and the command is sealed for that session."""
+    db = store.connect(old)
+    number = downlink.enqueue(db, "n1", 1, b"", 3600, NOW_MS)
+    opened = KEYS.open_ack(transaction.ack(db, "n1", NOW_MS) or b"", b"nonce-01")
+    assert opened and opened["flags"] == 4
+    sealed = downlink.seal_next(db, "n1", NOW_MS)
+    assert sealed
+    ttl_s = int.from_bytes(sealed.message[5:7], "little")
+    assert sealed.message == KEYS.command(b"nonce-01", number, ttl_s, 1) and 3600 <= ttl_s < 3700
     db.close()
 
 

@@ -104,7 +104,7 @@ def test_the_configuration_demands_certificates(tmp_path: Path) -> None:
     db.close()
     assert '"verify_and_map": true' in text
     assert broker.TLS_TIMEOUT_S >= 10
-    assert text.count('"password"') == 1  # ingest's
+    assert text.count('"password"') == 2  # ingest's and control's
 
 
 def test_who_is_refused(cloud: kit.Cloud, tmp_path: Path) -> None:

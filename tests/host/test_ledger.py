@@ -173,6 +173,66 @@ def test_sampling_too_often_convicts(tmp_path: Path):
     assert not ledger.balanced and "ms after the reading before" in ledger.nodes[0].faults[0]
 
 
+def read_on_command(after_ms: int, told: bool = True) -> History:
+    """An hour; a reading `after_ms` later that a command asked for, or `told` by none; another hour."""
+    history = History(1, START)
+    history.boot(START)
+    history.live(START + HOUR)
+    history.pass_to(history.last + after_ms)
+    own = history.last_own
+    history.sample()
+    if told:
+        result = {"kind": "result", "id": 9, "op": 1, "status": 2, "detail": f"row {len(history.rows)}: 1.0"}
+        history.events.append({**result, "boot": 1, "uptime_ms": 0, "time_s": None})
+    if after_ms < history.interval:
+        history.last_own = own
+    history.live(START + 2 * HOUR)
+    return history
+
+
+@pytest.mark.parametrize("after_ms", [2000, 17_000, 30_000, 59_900])
+def test_a_reading_on_command_is_due_and_takes_no_slot(tmp_path: Path, after_ms: int):
+    ledger = settle(write_run(tmp_path, read_on_command(after_ms)))
+    assert ledger.balanced and not ledger.totals.missed, ledger.nodes[0].faults
+    slots = ledger.totals.due - 4
+    assert slots == settle(write_run(tmp_path / "without", quiet(2 * HOUR))).totals.due
+
+
+def quiet(for_ms: int) -> History:
+    """Nothing happens."""
+    history = History(1, START)
+    history.boot(START)
+    history.live(START + for_ms)
+    return history
+
+
+@pytest.mark.parametrize("detail", ["row 1: 1.0", "row 500: 1.0", "a row", "row 61"])
+def test_a_command_excuses_the_row_that_it_names_and_no_other(tmp_path: Path, detail: str):
+    history = read_on_command(17_000)
+    history.events[-1]["detail"] = detail
+    ledger = settle(write_run(tmp_path, history))
+    assert not ledger.balanced and "ms after the reading before" in ledger.nodes[0].faults[0]
+
+
+def test_a_reading_on_command_does_not_stand_for_a_slot(tmp_path: Path):
+    history = read_on_command(17_000)
+    history.now += 90_000
+    history.last_own = history.own()
+    history.live(START + 3 * HOUR)
+    ledger = settle(write_run(tmp_path, history))
+    assert not ledger.balanced and "was not served" in ledger.nodes[0].faults[0]
+
+
+def test_a_restart_in_a_waking_for_a_contact_misses_nothing(tmp_path: Path):
+    history = quiet(HOUR)
+    history.pass_to(history.last + 4000)
+    history.log("wake")
+    history.boot(history.now + 500)
+    history.live(START + 2 * HOUR)
+    ledger = settle(write_run(tmp_path, history))
+    assert ledger.balanced and not ledger.totals.missed, ledger.nodes[0].faults
+
+
 def test_a_wrong_interval_convicts(tmp_path: Path):
     history = History(1, START, interval=90)
     history.boot(START)
