@@ -97,11 +97,20 @@ class DueRule:
         """Without those that a command asked for, but for one that took a slot's reading with it."""
         kept: list[Mark] = []
         for index, mark in enumerate(marks):
-            following = next((other for other in marks[index + 1 :] if not other.asked), None)
-            spare = kept and following and following.t_ms - kept[-1].t_ms <= self.interval_ms + self._slack
-            if not mark.asked or not spare and self._off(mark) <= self._slack and mark.quality:
+            if not mark.asked or self._is_a_slots(mark, kept, marks[index + 1 :]):
                 kept.append(mark)
         return kept
+
+    def _is_a_slots(self, asked: Mark, kept: list[Mark], later: list[Mark]) -> bool:
+        """Whether a reading that was asked for took a slot's with it: it lies at one that no other was taken for."""
+        if not asked.quality or self._off(asked) > self._slack:
+            return False
+        if not kept:
+            return True
+        following = next((mark for mark in later if not mark.asked), None)
+        if following and following.t_ms - kept[-1].t_ms <= self.interval_ms + self._slack:
+            return False
+        return asked.t_ms - kept[-1].t_ms >= self.interval_ms - self._slack
 
     def _between(self, result: Due, one: Mark, other: Mark, moved: bool, at_once: bool) -> None:
         """The slots between two readings of one life; `moved` if the clock was set between them, `at_once` if `one`

@@ -233,6 +233,21 @@ def test_a_restart_in_a_waking_for_a_contact_misses_nothing(tmp_path: Path):
     assert ledger.balanced and not ledger.totals.missed, ledger.nodes[0].faults
 
 
+@pytest.mark.parametrize("after_ms", [2000, 30_000])
+def test_a_reading_on_command_may_be_the_last_of_its_life(tmp_path: Path, after_ms: int):
+    history = quiet(HOUR)
+    history.pass_to(history.last + after_ms)
+    history.sample()
+    result = {"kind": "result", "id": 9, "op": 1, "status": 2, "detail": f"row {len(history.rows)}: 1.0"}
+    history.events.append({**result, "boot": 1, "uptime_ms": 0, "time_s": None})
+    history.pass_to(history.now + 4000)
+    history.log("wake")
+    history.boot(history.now + 500)
+    history.live(START + 2 * HOUR)
+    ledger = settle(write_run(tmp_path, history))
+    assert ledger.balanced and not ledger.totals.missed, ledger.nodes[0].faults
+
+
 def test_a_wrong_interval_convicts(tmp_path: Path):
     history = History(1, START, interval=90)
     history.boot(START)
