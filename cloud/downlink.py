@@ -108,6 +108,20 @@ def command(db: sqlite3.Connection, name: str, number: int) -> Command:
     return Command(*row)
 
 
+def tally(db: sqlite3.Connection, name: str) -> dict[str, int]:
+    """Return how many commands of a node there are in each status that any has."""
+    select = "SELECT status, count(*) FROM command JOIN node ON node.id = command.node WHERE name = ? GROUP BY status"
+    return dict(db.execute(select, (name,)))
+
+
+def oldest_open_ms(db: sqlite3.Connection, name: str) -> int | None:
+    """Return when the oldest command was made of which more may become, None if there is none."""
+    select = (
+        "SELECT min(made_ms) FROM command JOIN node ON node.id = command.node WHERE name = ? AND status IN (?, ?, ?)"
+    )
+    return db.execute(select, (name, *_OPEN)).fetchone()[0]
+
+
 def waits(db: sqlite3.Connection, node: int, birth: bytes, now_ms: int) -> bool:
     """Tell whether a command waits that the node of the BIRTH message `birth` can still take."""
     found = "SELECT 1 FROM command WHERE node = ? AND id > ? AND status IN ('waiting', 'sent') AND expires_ms > ?"

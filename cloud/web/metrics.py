@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from cloud import status, store
+from cloud import downlink, status, store
 from cloud.web.access import Database, Now
 
 router = APIRouter()
@@ -41,6 +41,8 @@ class _Nodes(Collector):
         messages = CounterMetricFamily(
             "fieldnode_irregular_messages", "Messages that were not plainly taken, by why.", labels=(*_NODE, "reason")
         )
+        commands = gauge("commands", "Commands for the node, by what became of them.", "status")
+        waiting = gauge("oldest_command_age_seconds", "Age of the oldest command without an end; 0 if there is none.")
         notices = gauge("notices", "Different notices of the cloud about the node.")
         for name in status.names(self._db):
             node = status.node_status(self._db, name, self._now_ms)
@@ -62,9 +64,14 @@ class _Nodes(Collector):
                     family.add_metric((*labels, ring), count)
             for reason, count in node.counters.items():
                 messages.add_metric((*labels, reason), count)
+            for state, count in downlink.tally(self._db, name).items():
+                commands.add_metric((*labels, state), count)
+            made_ms = downlink.oldest_open_ms(self._db, name)
+            waiting.add_metric(labels, 0 if made_ms is None else (self._now_ms - made_ms) / 1000)
             count = "SELECT count(*) FROM notice JOIN node ON node.id = notice.node WHERE name = ?"
             notices.add_metric(labels, self._db.execute(count, (name,)).fetchone()[0])
-        yield from (info, last, age, due, overdue, revoked, battery, backlog, stored, messages, notices)
+        yield from (info, last, age, due, overdue, revoked, battery, backlog, stored)
+        yield from (messages, commands, waiting, notices)
         yield GaugeMetricFamily("fieldnode_database_bytes", "Size of the database file.", self._database_bytes)
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from cloud import downlink, query, store, transaction
 from cloud.clock import EPOCH_2020
+from cloud.web import metrics
 
 KEYS = kit.NodeKeys(bytes(range(32)), "acme", "n1")
 A, F = 0xAAAA, 0xFFFF
@@ -233,6 +234,21 @@ def test_results_are_told_as_events(site: Site) -> None:
         "messages refused that were no commands: tag 3", "command 9 read: done (row 5: 1.0)"
     ]  # fmt: skip
     assert (told[1]["kind"], told[1]["id"], told[1]["status"], told[1]["detail"]) == ("result", 9, 2, "row 5: 1.0")
+
+
+def test_metrics_tell_what_became_of_commands(site: Site) -> None:
+    def values() -> dict[tuple[str, str], float]:
+        families = metrics._Nodes(site.db, NOW_MS + 60000, 0).collect()
+        samples = [each for family in families for each in family.samples if "command" in each.name]
+        return {(each.name.removeprefix("fieldnode_"), each.labels.get("status", "")): each.value for each in samples}
+
+    assert values() == {("oldest_command_age_seconds", ""): 0}
+    site.born(0)
+    done, _, _ = site.send(10), site.send(20), site.send(30, ttl_s=5)
+    site.result(11, done, 2)
+    site.offer(40)
+    expected = {("commands", "done"): 1, ("commands", "sent"): 1, ("commands", "expired"): 1}
+    assert values() == expected | {("oldest_command_age_seconds", ""): 40}
 
 
 # As processes
