@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate
 
 _HEADER = struct.Struct("<BBIIHB")
 _CRC_SIZE = 3
 _MAX_CHANNELS = 32
 _VARINT_BYTES = 5
+_VARINT = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
 
 
 class FrameError(ValueError):
@@ -32,7 +37,15 @@ class Frame:
     base: int
     channels: tuple[tuple[int, int], ...]
     """(id, exponent) per channel; a reading is value x 10^exponent in the channel's unit."""
-    rows: tuple[Row, ...]
+    times: Sequence[int]
+    """Of each row."""
+    columns: Sequence[Sequence[int | None]]
+    """A value or None per row, for each channel."""
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The same, row by row."""
+        return [Row(*row) for row in zip(self.times, zip(*self.columns, strict=True), strict=True)]
 
 
 def _crc24_table() -> tuple[int, ...]:
@@ -46,13 +59,24 @@ def _crc24_table() -> tuple[int, ...]:
 
 
 _CRC24 = _crc24_table()
+MULTIPLES = ((1257, 24, 16), (782, 195, 94))
+"""Multiples of the CRC's polynomial that have four terms, x^a + x^b + x^c + 1, as (a, b, c)."""
 
 
 def crc24(data: bytes) -> int:
-    """Return the CRC-24 of RFC 4880, section 6.1, of `data`."""
-    crc = 0xB704CE
-    for byte in data:
-        crc = ((crc << 8) & 0xFFFFFF) ^ _CRC24[(crc >> 16) ^ byte]
+    """Return the CRC-24 of RFC 4880, section 6.1, of `data`.
+
+    It is a remainder modulo a polynomial, and the same of the remainder modulo a multiple of it. Modulo one of few
+    terms that is some shifts of all the data as one number; only what is left of it is looked up byte by byte.
+    """
+    rest = int.from_bytes(data, "big") << 24 ^ 0xB704CE << 8 * len(data)
+    for a, b, c in MULTIPLES:
+        mask = (1 << a) - 1
+        while high := rest >> a:
+            rest = rest & mask ^ high ^ high << b ^ high << c
+    crc = 0
+    for byte in rest.to_bytes((rest.bit_length() + 7) // 8, "big"):
+        crc = (crc << 8 & 0xFFFFFF | byte) ^ _CRC24[crc >> 16]
     return crc
 
 
@@ -83,6 +107,70 @@ class _Reader:
         raise FrameError(f"varint over {_VARINT_BYTES} bytes")
 
 
+class _Signed(dict[bytes, int]):
+    """A varint's bytes -> its number; those of one and two bytes lie ready."""
+
+    def __init__(self) -> None:
+        for low in range(128):
+            self[bytes((low,))] = low >> 1 ^ -(low & 1)
+            for high in range(128):
+                self[bytes((low | 0x80, high))] = (low | high << 7) >> 1 ^ -(low & 1)
+
+    def __missing__(self, varint: bytes) -> int:
+        return _Reader(varint, 0).signed()
+
+
+_signed = _Signed().__getitem__
+
+
+@lru_cache(256)
+def _row(present: bytes) -> re.Pattern[bytes]:
+    """What a row with the channels `present` looks like: a group for its step of time and one for each value."""
+    return re.compile(_VARINT + re.escape(present) + _VARINT * int.from_bytes(present, "little").bit_count())
+
+
+def _decode_even(rest: bytes, rows: int, width: int) -> tuple[list[int], list[Sequence[int | None]]] | None:
+    """Return steps of time and columns of rows that all have the first one's channels; None if some have others.
+
+    The same as `_decode_any`, but with no step in Python for each value.
+    """
+    reader = _Reader(rest, 0)
+    reader.signed()
+    present = reader.take((width + 7) // 8)
+    mask = int.from_bytes(present, "little")
+    if not mask or mask >> width:
+        return None
+    found = _row(present).findall(rest)
+    if len(found) != rows:
+        return None
+    steps, *values = zip(*found, strict=True)
+    if rows * len(present) + sum(len(b"".join(column)) for column in (steps, *values)) != len(rest):
+        return None  # something lies between the rows
+    numbers = (list(accumulate(map(_signed, column))) for column in values)
+    columns: list[Sequence[int | None]] = [
+        next(numbers) if mask >> index & 1 else [None] * rows for index in range(width)
+    ]
+    return list(map(_signed, steps)), columns
+
+
+def _decode_any(rest: bytes, rows: int, width: int) -> tuple[list[int], list[Sequence[int | None]]]:
+    """Return steps of time and columns of any rows. Raises FrameError if they do not come out exactly."""
+    reader = _Reader(rest, 0)
+    steps: list[int] = []
+    columns: list[list[int | None]] = [[] for _ in range(width)]
+    previous = [0] * width
+    for _ in range(rows):
+        steps.append(reader.signed())
+        present = int.from_bytes(reader.take((width + 7) // 8), "little")
+        for index, column in enumerate(columns):
+            if present >> index & 1:
+                previous[index] += reader.signed()
+            column.append(previous[index] if present >> index & 1 else None)
+    if reader.at != len(rest):
+        raise FrameError(f"{len(rest) - reader.at} bytes after the last row")
+    return steps, [*columns]
+
+
 def decode(data: bytes) -> Frame:
     """Return the frame in `data`. Raises FrameError for all that the spec says to refuse."""
     if len(data) < _HEADER.size + _CRC_SIZE:
@@ -92,8 +180,8 @@ def decode(data: bytes) -> Frame:
     body = data[:-_CRC_SIZE]
     if crc24(body) != int.from_bytes(data[-_CRC_SIZE:], "little"):
         raise FrameError("bad CRC")
-    _, quality, boot, base, row_count, width = _HEADER.unpack_from(body)
-    if row_count == 0:
+    _, quality, boot, base, rows, width = _HEADER.unpack_from(body)
+    if rows == 0:
         raise FrameError("zero rows")
     if not 1 <= width <= _MAX_CHANNELS:
         raise FrameError(f"{width} channels, not 1..{_MAX_CHANNELS}")
@@ -101,22 +189,13 @@ def decode(data: bytes) -> Frame:
     channels = tuple(struct.iter_unpack("<Bb", reader.take(2 * width)))
     if len({channel for channel, _ in channels}) != width:
         raise FrameError("the same channel id twice")
-    rows = []
-    t = base
-    previous = [0] * width
-    for _ in range(row_count):
-        t += reader.signed()
-        if not 0 <= t < 1 << 32:
-            raise FrameError("a time outside 32 bits")
-        present = int.from_bytes(reader.take((width + 7) // 8), "little")
-        values: list[int | None] = [None] * width
-        for index in range(width):
-            if present >> index & 1:
-                previous[index] += reader.signed()
-                if not -(1 << 31) <= previous[index] < 1 << 31:
-                    raise FrameError("a value outside 32 bits")
-                values[index] = previous[index]
-        rows.append(Row(t, tuple(values)))
-    if reader.at != len(body):
-        raise FrameError(f"{len(body) - reader.at} bytes after the last row")
-    return Frame(quality, boot, base, channels, tuple(rows))
+    rest = body[reader.at :]
+    steps, columns = _decode_even(rest, rows, width) or _decode_any(rest, rows, width)
+    times = list(accumulate(steps, initial=base))[1:]
+    if min(times) < 0 or max(times) >> 32:
+        raise FrameError("a time outside 32 bits")
+    for column in columns:
+        known = column if None not in column else [value for value in column if value is not None]
+        if known and not -(1 << 31) <= min(known) <= max(known) < 1 << 31:  # type: ignore[operator, type-var]
+            raise FrameError("a value outside 32 bits")
+    return Frame(quality, boot, base, channels, times, columns)

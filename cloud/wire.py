@@ -184,8 +184,8 @@ def parse_frame_payload(payload: bytes) -> tuple[int, frame.Frame]:
         raise WireError(f"a frame payload of {len(payload)} bytes")
     first, rows = struct.unpack_from("<IH", payload)
     decoded = frame.decode(payload[6:])
-    if len(decoded.rows) != rows:
-        raise WireError(f"{rows} rows announced, {len(decoded.rows)} in the frame")
+    if len(decoded.times) != rows:
+        raise WireError(f"{rows} rows announced, {len(decoded.times)} in the frame")
     return first, decoded
 
 
@@ -193,8 +193,7 @@ def unix_span(decoded: frame.Frame) -> tuple[int, int] | tuple[None, None]:
     """Return the Unix seconds of the earliest and the latest row, or (None, None) if the frame counts uptime."""
     if not decoded.quality:
         return None, None
-    times = [row.t for row in decoded.rows]
-    return min(times) + EPOCH_2020, max(times) + EPOCH_2020
+    return min(decoded.times) + EPOCH_2020, max(decoded.times) + EPOCH_2020
 
 
 def last_cmd(birth: bytes) -> int:

@@ -41,7 +41,7 @@ class Cloud:
 
     def __enter__(self) -> Cloud:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cloud", "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"],
+            [sys.executable, "-m", "cloud", "serve", "--until-eof", "--data", self.data, "--listen", "127.0.0.1:0"],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         out = self._process.stdout
@@ -86,8 +86,8 @@ def measure(count: int) -> dict[str, Any]:
         data, nodes = Path(folder) / "cloud", Path(folder) / "nodes"
         admit(data, nodes, count)
         with Cloud(data) as cloud:
-            seconds = _WARM_S + _RUNS * _RUN_S
-            command = [sys.executable, "-m", "tools.load.nodes", str(nodes), cloud.state["mqtt"], "--seconds", str(seconds)]
+            seconds = str(_WARM_S + _RUNS * _RUN_S)
+            command = [sys.executable, "-m", "tools.load.nodes", nodes, cloud.state["mqtt"], "--seconds", seconds]
             used = {child: cloud.cpu_s(child) for child in ("broker", "ingest")}
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=240)

@@ -23,7 +23,7 @@ import click
 from tools.load import frames
 
 WINDOW = 12
-_RTO_S = 3.0
+_RTO_MIN_S = 3.0
 _DRAIN_S = 20.0
 
 
@@ -42,6 +42,8 @@ class LoadNode:
         self._conn = 0
         self._nonce = bytes(8)
         self._heard = 0.0
+        self._filled = 0.0
+        self._took = 0.0  # smoothed time from a full window to its ACK
         self._context: ssl.SSLContext | None = None
 
     def connect(self, boot: int) -> None:
@@ -80,11 +82,12 @@ class LoadNode:
             fresh = [self._publish(b"b", self.sealer.frame(seq)) for seq in range(self.sent + 1, upto + 1)]
             self._out += b"".join(fresh)
             self.sent = upto
+            self._filled = time.monotonic()
             self.flush()
 
     def overdue(self, now: float) -> None:
         """Send all that is under way again if nothing was heard for long."""
-        if self.sock is not None and self.sent > self.cum and now - self._heard > _RTO_S:
+        if self.sock is not None and self.sent > self.cum and now - self._heard > max(_RTO_MIN_S, 4 * self._took):
             self._heard = now
             self.resent += self.sent - self.cum
             self._out += b"".join(
@@ -119,8 +122,10 @@ class LoadNode:
                 (length,) = struct.unpack_from(">H", body)
                 said = self.sealer.committed(body[2 + length :], self._nonce)
                 if said is not None:
-                    self.cum = max(self.cum, said[0])
                     self._heard = time.monotonic()
+                    if said[0] > self.cum:
+                        self.cum = said[0]
+                        self._took += (self._heard - self._filled - self._took) / 8
                     taken = said[1] > 0
         return taken
 
