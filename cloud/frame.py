@@ -14,6 +14,9 @@ _CRC_SIZE = 3
 _MAX_CHANNELS = 32
 _VARINT_BYTES = 5
 _VARINT = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
+_LONG = re.compile(rb"[\x80-\xff]{3}")
+_SHORT = 2047
+"""A value in so many bytes without a long varint is a sum of fewer than 2^11 steps below 2^20: within 32 bits."""
 
 
 class FrameError(ValueError):
@@ -59,8 +62,8 @@ def _crc24_table() -> tuple[int, ...]:
 
 
 _CRC24 = _crc24_table()
-MULTIPLES = ((1257, 24, 16), (782, 195, 94))
-"""Multiples of the CRC's polynomial that have four terms, x^a + x^b + x^c + 1, as (a, b, c)."""
+MULTIPLES = ((1257, (24, 16, 0)), (231, (25, 12, 9, 7, 0)), (96, (27, 25, 17, 11, 0)))
+"""Multiples of the CRC's polynomial that have few terms: x^96 + x^27 + x^25 + x^17 + x^11 + 1, as (96, (27, ...))."""
 
 
 def crc24(data: bytes) -> int:
@@ -70,10 +73,12 @@ def crc24(data: bytes) -> int:
     terms that is some shifts of all the data as one number; only what is left of it is looked up byte by byte.
     """
     rest = int.from_bytes(data, "big") << 24 ^ 0xB704CE << 8 * len(data)
-    for a, b, c in MULTIPLES:
-        mask = (1 << a) - 1
-        while high := rest >> a:
-            rest = rest & mask ^ high ^ high << b ^ high << c
+    for degree, terms in MULTIPLES:
+        mask = (1 << degree) - 1
+        while high := rest >> degree:
+            rest &= mask
+            for term in terms:
+                rest ^= high << term
     crc = 0
     for byte in rest.to_bytes((rest.bit_length() + 7) // 8, "big"):
         crc = (crc << 8 & 0xFFFFFF | byte) ^ _CRC24[crc >> 16]
@@ -194,8 +199,9 @@ def decode(data: bytes) -> Frame:
     times = list(accumulate(steps, initial=base))[1:]
     if min(times) < 0 or max(times) >> 32:
         raise FrameError("a time outside 32 bits")
-    for column in columns:
-        known = column if None not in column else [value for value in column if value is not None]
-        if known and not -(1 << 31) <= min(known) <= max(known) < 1 << 31:  # type: ignore[operator, type-var]
-            raise FrameError("a value outside 32 bits")
+    if len(rest) > _SHORT or _LONG.search(rest):
+        for column in columns:
+            known = [value for value in column if value is not None]
+            if known and not -(1 << 31) <= min(known) <= max(known) < 1 << 31:
+                raise FrameError("a value outside 32 bits")
     return Frame(quality, boot, base, channels, times, columns)

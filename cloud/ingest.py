@@ -232,7 +232,11 @@ class Worker:
 
     def _arrival(self, message: Msg) -> transaction.Arrival:
         _, tenant, node, _, lane = message.subject.split(".")
-        waited_ms = max(0, int((time.time() - message.metadata.timestamp.timestamp()) * 1000))
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time in ns>.<pending>, maybe with more
+        # in front and behind; Msg.metadata would make a datetime of it for every message.
+        parts = message.reply.split(".")
+        stored_ns = int(parts[7] if len(parts) == 9 else parts[9])
+        waited_ms = max(0, (time.time_ns() - stored_ns) // 1_000_000)
         return transaction.Arrival(tenant, node, lane, message.data, self._clock.now_ms() - waited_ms)
 
     async def _send_acks(self, client: Client) -> None:

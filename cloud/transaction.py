@@ -10,6 +10,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cloud import downlink, wire
 from cloud.clock import EPOCH_2020
@@ -24,8 +25,7 @@ FOUND_MISSING = 0
 _Span = tuple[int, int] | tuple[None, None]
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """One message as it came from the broker; `arrived_ms` in Unix milliseconds."""
 
     tenant: str
@@ -51,6 +51,10 @@ class _Cursor:
     cum: int
     born: bool
     """A birth has named this stream. Until then cum counts from 0 and nothing is known to be missing."""
+    highest: int
+    """No record has a seq beyond this one."""
+    gaps: bool
+    """It may have gaps."""
 
 
 def take(db: sqlite3.Connection, arrivals: Iterable[Arrival], ackno_step: int = 1) -> set[str]:
@@ -151,9 +155,10 @@ class _Batch:
     def data(self, node: _Node, data: wire.Data, arrived_ms: int) -> None:
         cursor = self.cursor(node, data.ring, data.stream)
         sha256 = hashlib.sha256(data.payload).digest()
-        row = self.db.execute(
-            "SELECT sha256 FROM record WHERE cursor = ? AND seq = ?", (cursor.id, data.seq)
-        ).fetchone()
+        row = None
+        if data.seq <= cursor.highest:
+            stored = "SELECT sha256 FROM record WHERE cursor = ? AND seq = ?"
+            row = self.db.execute(stored, (cursor.id, data.seq)).fetchone()
         if row is not None and row[0] != sha256:
             self.count(node, "conflict")
             self.db.execute("UPDATE cursor SET conflicts = conflicts + 1 WHERE id = ?", (cursor.id,))
@@ -168,6 +173,7 @@ class _Batch:
                 (cursor.id, data.seq, sha256, arrived_ms, fault, data.payload, *span),
             )
             self.db.execute("INSERT INTO arrival (cursor, seq) VALUES (?, ?)", (cursor.id, data.seq))
+            cursor.highest = max(cursor.highest, data.seq)
 
     def examine(self, node: _Node, data: wire.Data, arrived_ms: int) -> tuple[str | None, _Span]:
         """Decode a new record's payload and act on a gap event; return what is wrong with the payload, and its span."""
@@ -224,6 +230,7 @@ class _Batch:
             self.insert_gap(cursor, at, hi, reason)
 
     def insert_gap(self, cursor: _Cursor, lo: int, hi: int, reason: int) -> None:
+        cursor.gaps = True
         self.db.execute("INSERT INTO gap VALUES (?, ?, ?, ?)", (cursor.id, lo, hi, reason))
 
     def settled(self, cursor: _Cursor, lo: int, hi: int) -> Iterator[tuple[int, int]]:
@@ -236,6 +243,8 @@ class _Batch:
 
     def carve(self, cursor: _Cursor, lo: int, hi: int, reason: int | None = None) -> list[tuple[int, int]]:
         """Take lo..hi out of the gaps (of `reason`, or of any) and return the pieces taken."""
+        if not cursor.gaps:
+            return []
         rows = self.db.execute(
             "SELECT lo, hi, reason FROM gap"
             " WHERE cursor = ?1 AND lo <= ?3 AND hi >= ?2 AND reason = ifnull(?4, reason)",
@@ -253,10 +262,12 @@ class _Batch:
         key = (node.id, ring, stream)
         if key not in self.cursors:
             self.db.execute("INSERT OR IGNORE INTO cursor VALUES (NULL, ?, ?, ?, 0, 0, 0)", key)
-            row = self.db.execute(
-                "SELECT id, cum, born FROM cursor WHERE node = ? AND ring = ? AND stream = ?", key
+            number, cum, born, highest, gaps = self.db.execute(
+                "SELECT id, cum, born, (SELECT max(seq) FROM record WHERE cursor = id),"
+                " EXISTS (SELECT * FROM gap WHERE cursor = id) FROM cursor WHERE node = ? AND ring = ? AND stream = ?",
+                key,
             ).fetchone()
-            self.cursors[key] = _Cursor(row[0], row[1], bool(row[2]))
+            self.cursors[key] = _Cursor(number, cum, bool(born), highest or 0, bool(gaps))
         return self.cursors[key]
 
     def advance(self, cursor: _Cursor) -> None:
@@ -269,11 +280,10 @@ class _Batch:
                 if seq != cursor.cum + 1:
                     break
                 cursor.cum = seq
-            gap = self.db.execute(
-                "SELECT hi FROM gap WHERE cursor = ?1 AND lo <= ?2 AND hi >= ?2", (cursor.id, cursor.cum + 1)
-            ).fetchone()
-            if gap is not None:
-                cursor.cum = gap[0]
+            if cursor.gaps:
+                follows = "SELECT hi FROM gap WHERE cursor = ?1 AND lo <= ?2 AND hi >= ?2"
+                for (hi,) in self.db.execute(follows, (cursor.id, cursor.cum + 1)).fetchall():
+                    cursor.cum = hi
         self.db.execute("UPDATE cursor SET cum = ?, born = ? WHERE id = ?", (cursor.cum, cursor.born, cursor.id))
 
     # bookkeeping

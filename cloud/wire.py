@@ -6,6 +6,7 @@ import hmac
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cloud import frame
 from cloud.clock import EPOCH_2020
@@ -76,8 +77,7 @@ class Birth:
     rings: tuple[RingState, ...]
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """A DATA message's record: its name within the node, and the payload as it lies in the ring."""
 
     ring: int
