@@ -31,5 +31,7 @@ def admit(data: Path, folder: Path, count: int) -> None:
                 x509.load_der_x509_certificate(given.certificate).public_bytes(pem)
                 + secret.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
             )
+            given.write(where)
+            (where / "key").write_bytes(key)
             (where / "ca.pem").write_bytes(authority.certificate.read_bytes())
             (where / "node.json").write_text(json.dumps({"tenant": TENANT, "node": name, "key": key.hex()}))

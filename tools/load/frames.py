@@ -39,15 +39,15 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def frame(number: int) -> bytes:
-    """A frame of ROWS minutes of all CHANNELS, a random walk of its own: about 640 bytes."""
+def frame(number: int, rows: int = ROWS) -> bytes:
+    """A frame of `rows` minutes of all CHANNELS, a random walk of its own: 100 take about 670 bytes."""
     chance = random.Random(number)
-    base = _MONDAY + 60 * ROWS * number
-    body = struct.pack("<BBIIHB", 0, 2, 1, base, ROWS, len(CHANNELS))
+    base = _MONDAY + 60 * rows * number
+    body = struct.pack("<BBIIHB", 0, 2, 1, base, rows, len(CHANNELS))
     body += b"".join(struct.pack("<Bb", *channel) for channel in CHANNELS)
     level, spread = [2150, 5500, 10132, 1500], [4, 30, 2, 70]
     before = [0] * len(CHANNELS)
-    for row in range(ROWS):
+    for row in range(rows):
         body += _varint(60 if row else 0) + b"\x0f"
         for index in range(len(CHANNELS)):
             level[index] += round(chance.gauss(0, spread[index]))
