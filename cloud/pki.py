@@ -1,7 +1,8 @@
 """The cloud's own certificate authority: who is the server, who is which node (mutual TLS).
 
-All keys are EC P-256, which the nodes' mbedTLS and chips bear. Every certificate is valid from 2020-01-01 on: a board
-that does not know the time yet still holds it against its clock.
+All keys are EC P-256, which the nodes' mbedTLS and chips bear. Certificates hold what RFC 5280 asks for and no more:
+both ends' travel in every contact. Every certificate is valid from 2020-01-01 on: a board that does not know the time
+yet still holds it against its clock.
 
     DIR/pki/ca.pem, ca.key          made once; every node carries this certificate
     DIR/pki/server.pem, server.key  made anew when the names change or the end comes near
@@ -13,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +79,7 @@ class Authority:
             if not (certificate.exists() and key.exists() and self._serves(certificate, key, wanted)):
                 fresh = ec.generate_private_key(ec.SECP256R1())
                 made = self._sign(
-                    _subject("fieldnode cloud"), fresh, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH,
+                    _subject("cloud"), fresh, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH,
                     x509.SubjectAlternativeName(wanted),
                 )  # fmt: skip
                 replace_file(key, _pem(fresh), 0o600)
@@ -155,7 +157,6 @@ class Authority:
     ) -> x509.Certificate:
         builder = (
             self._builder(subject, self._certificate.subject, key, days)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         )
@@ -171,7 +172,7 @@ class Authority:
             .subject_name(subject)
             .issuer_name(issuer)
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(secrets.randbits(64) | 1)
             .not_valid_before(NOT_BEFORE)
             .not_valid_after(self._now.replace(microsecond=0) + timedelta(days=days))
         )
