@@ -77,8 +77,9 @@ console: $(READY) ## talk to the node at PORT=/dev/ttyUSB0; Ctrl-] leaves
 test: $(READY) ## run every test, two files at a time; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-torture: $(READY) ## every meeting of node and cloud, then every cut of the ring: MINUTES=30 of it; again to go on
+torture: $(READY) ## every meeting of node and cloud, a million frames, every cut of the ring: MINUTES=30 each; again to go on
 	$(PY) -m tests.link
+	$(PY) -m tools.linktorture $(if $(MINUTES),--minutes $(MINUTES))
 	$(PY) -m tools.torture $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: $(READY) ## ruff, then pyright over the host's code and over the device's

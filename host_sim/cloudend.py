@@ -17,7 +17,9 @@ from host_sim.plan import ROOT
 class CloudEnd:
     """The cloud end as a black box: its public command, in a process of its own."""
 
-    def __init__(self, folder: Path, clock: Path) -> None:
+    def __init__(self, folder: Path, clock: Path, root: Path = ROOT) -> None:
+        """Keeps its data in `folder`, follows the clock file `clock`; `root` holds the package `cloud`."""
+        self._root = root
         self.data = folder / "cloud"
         self._command = [sys.executable, "-m", "cloud"]
         self._clock = clock
@@ -35,7 +37,8 @@ class CloudEnd:
             self._process = subprocess.Popen(
                 [*self._command, "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"]
                 + [word for name in names for word in ("--name", name)] + ["--clock", f"file:{self._clock}"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self._root,
+                start_new_session=True,
             )  # fmt: skip
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
@@ -73,8 +76,9 @@ class CloudEnd:
 
     def _call(self, *words: str) -> str:
         done = subprocess.run(
-            [*self._command, *words, "--data", str(self.data)], capture_output=True, text=True, cwd=ROOT, timeout=60
-        )
+            [*self._command, *words, "--data", str(self.data)],
+            capture_output=True, text=True, cwd=self._root, timeout=60,
+        )  # fmt: skip
         if done.returncode:
             raise SimulationError(f"cloud {words[0]}: {done.stderr.strip()}")
         return done.stdout

@@ -1,8 +1,8 @@
-"""What the link is worth: how soon an alarm is out before a backlog, how much a connection moves, what a contact costs.
+"""What the link is worth: how soon an alarm is out before a backlog, what a connection moves, what a contact costs.
 
-Everything is real but the way: the firmware's own uplink, session and MQTT client in the unix VM, TLS, and the cloud end
-as `python -m cloud serve` starts it. The way (tools/load/way.py) has the rate, the delay and the failures that a figure
-names. A moment is the node's: when the ACK came that says the record is committed.
+Everything is real but the way: the firmware's own uplink, session and MQTT client in the unix VM, TLS, and the cloud
+end as `python -m cloud serve` starts it. The way (tools/load/way.py) has the rate, the delay and the failures that a
+figure names. A moment is the node's: when the ACK came that says the record is committed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ SLOW = Pace(bytes_s=2500, delay_s=0.25)
 FAILING = Pace(bytes_s=125_000, delay_s=0.05, failing=0.3)
 """1 Mbit/s each way, 100 ms there and back; 30% of all connections fail."""
 FAR = Pace(bytes_s=125_000, delay_s=0.05)
-_BACKLOG = 1000
-"""Frames of 100 rows: 100,000 samples."""
+_BACKLOG = 250
+"""Frames of 100 rows of 4 channels: 100,000 samples."""
 _NODES = 8
 _ALERTS = 200
-_FIFO = 4
 _GOODPUT_RUNS = 5
 
 
@@ -62,7 +61,7 @@ class Bench:
                 "node": name, "tenant": TENANT, "cloud": ["127.0.0.1", way.port], "boot": self._boot, "rows": rows,
                 "pool": str(self._pools[rows]), "seed": self._boot, **job,
             }  # fmt: skip
-            said = [each async for each in vm.run(self._folder / "nodes" / name, whole)]
+            said = await vm.run(self._folder / "nodes" / name, whole)
         return said, way
 
 
@@ -71,19 +70,11 @@ def _p99(samples: list[float]) -> float:
     return sorted(samples)[-(-99 * len(samples) // 100) - 1]
 
 
-async def _alerts(bench: Bench, first: int, pace: Pace, **job: Any) -> list[dict[str, Any]]:
-    """What _NODES nodes say of _ALERTS alarms together."""
+async def _alerts(bench: Bench, first: int, pace: Pace, count: int = _ALERTS, **job: Any) -> list[dict[str, Any]]:
+    """What _NODES nodes, from number `first` on, say of `count` alarms together."""
     jobs = [
-        bench.job(first + number, pace, kind="alert", frames=_BACKLOG, contacts=_ALERTS // _NODES, **job)
+        bench.job(first + number, pace, kind="alert", frames=_BACKLOG, contacts=count // _NODES, **job)
         for number in range(_NODES)
-    ]
-    return [each for said, _ in await asyncio.gather(*jobs) for each in said]
-
-
-async def _fifo(bench: Bench, first: int, pace: Pace) -> list[dict[str, Any]]:
-    jobs = [
-        bench.job(first + number, pace, kind="alert", frames=_BACKLOG, contacts=1, fifo=True)
-        for number in range(_FIFO // 2)
     ]
     return [each for said, _ in await asyncio.gather(*jobs) for each in said]
 
@@ -104,7 +95,7 @@ async def alerts(bench: Bench) -> dict[str, Figure]:
     """An alarm before a backlog, and behind it in one FIFO lane."""
     connack, linkup, fifo_connack, fifo_linkup = await asyncio.gather(
         _alerts(bench, 0, SLOW, amid=True), _alerts(bench, _NODES, FAILING),
-        _fifo(bench, 2 * _NODES, SLOW), _fifo(bench, 2 * _NODES + _FIFO // 2, FAILING),
+        _alerts(bench, 2 * _NODES, SLOW, _NODES, fifo=True), _alerts(bench, 3 * _NODES, FAILING, fifo=True),
     )  # fmt: skip
     return {
         "alert_p99_s_connack": _seconds(connack, "connack"),
@@ -140,7 +131,7 @@ async def contact(bench: Bench) -> dict[str, Figure]:
     return {"contact_bytes": Figure.of(whole, "B"), "contact_bytes_handshake": Figure.of(handshake, "B")}
 
 
-def with_bench(action: Callable[[Bench], Any], nodes: int = 3 * _NODES) -> Any:
+def with_bench(action: Callable[[Bench], Any], nodes: int = 4 * _NODES) -> Any:
     """Run the coroutine that `action` makes of a bench."""
     with tempfile.TemporaryDirectory() as folder, Bench(Path(folder), nodes) as bench:
         return asyncio.run(action(bench))

@@ -7,7 +7,6 @@ import json
 import os
 import struct
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,31 +25,46 @@ def write_pool(path: Path, rows: int = frames.ROWS, count: int = frames.FRAMES) 
     return pool
 
 
-async def run(folder: Path, job: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """Yield what a node says whose credentials lie in `folder`, until it ends. RuntimeError if it ends badly."""
-    path = ":".join(str(ROOT / each) for each in ("firmware", "lib"))
-    vm = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "micropython_unix", "-X", f"heapsize={_HEAP}", str(SCRIPT), json.dumps(job),
-        cwd=folder, env=os.environ | {"MICROPYPATH": f"{path}:.frozen"},
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    if vm.stdout is None or vm.stderr is None:
-        raise RuntimeError("link: a VM without a voice")
-    complaints = asyncio.ensure_future(vm.stderr.read())
-    rest: list[str] = []
-    try:
-        while line := await vm.stdout.readline():
-            try:
-                said = json.loads(line)
-            except ValueError:
-                rest.append(line.decode(errors="replace"))
-                continue
-            yield said
-        if await vm.wait():
-            raise RuntimeError(f"link: a node ended with {vm.returncode}: {''.join(rest)}{(await complaints).decode()}")
-    finally:
-        if vm.returncode is None:
+class Vm:
+    """A node in a VM of its own, whose credentials lie in `folder`. Use as an asynchronous context manager."""
+
+    def __init__(self, folder: Path, job: dict[str, Any]) -> None:
+        self._folder = folder
+        self._job = job
+        self._rest: list[str] = []
+
+    async def __aenter__(self) -> Vm:
+        (self._folder / "job.json").write_text(json.dumps(self._job))  # an argument has room for 255 bytes
+        path = ":".join(str(ROOT / each) for each in ("firmware", "lib"))
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "micropython_unix", "-X", f"heapsize={_HEAP}", str(SCRIPT),
+            cwd=self._folder, env=os.environ | {"MICROPYPATH": f"{path}:.frozen"},
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
             with suppress(ProcessLookupError):
-                vm.kill()
-            await vm.wait()
-        complaints.cancel()
+                self._process.kill()
+            await self._process.wait()
+
+    async def said(self) -> dict[str, Any] | None:
+        """Return the next that it says, None when it has ended. RuntimeError if it ended badly."""
+        while self._process.stdout is not None and (line := await self._process.stdout.readline()):
+            try:
+                return json.loads(line)
+            except ValueError:
+                self._rest = [*self._rest[-20:], line.decode(errors="replace")]
+        if await self._process.wait():
+            raise RuntimeError(f"a node ended with {self._process.returncode}: {''.join(self._rest)}")
+        return None
+
+
+async def run(folder: Path, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all that a node says whose credentials lie in `folder`."""
+    found = []
+    async with Vm(folder, job) as node:
+        while (said := await node.said()) is not None:
+            found.append(said)
+    return found

@@ -7,15 +7,15 @@ import random
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 _PIECE = 536
 _READ_AHEAD = 4096
 _RST = struct.pack("ii", 1, 0)
+_HANDSHAKE = 1 << 20
 _APPLICATION = 23
-"""Content type of the TLS records that are no handshake (RFC 5246, A.1); alerts, which end a session, are not either."""
+"""Content type of the first TLS record behind a handshake (RFC 5246, A.1)."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Way:
         if task is not None:
             self._tasks.add(task)
         fails = self._chance.random() < self._pace.failing
-        # A handshake takes some 1,400 bytes up: before it, within it, behind it.
-        passes = self._chance.choice((0, 200, 1200, 1500)) if fails else 1 << 62
+        # Of the bytes up: none, some of the hello's, some of the handshake's, none behind it.
+        passes = self._chance.choice((0, 100, 500, _HANDSHAKE)) if fails else None
         self.connections["failed" if fails else "good"] += 1
         ends = [writer]
         self.up, self.down = Records(), Records()
@@ -102,8 +102,8 @@ class Way:
             far_reader, far_writer = await asyncio.open_connection(*self._upstream, limit=_READ_AHEAD)
             ends.append(far_writer)
             ways = (
-                asyncio.ensure_future(self._pass(reader, far_writer, self.up.take, passes)),
-                asyncio.ensure_future(self._pass(far_reader, writer, self.down.take, 1 << 62)),
+                asyncio.ensure_future(self._pass(reader, far_writer, self.up, passes)),
+                asyncio.ensure_future(self._pass(far_reader, writer, self.down, None)),
             )
             try:
                 # A half that is closed ends the connection once what is under way has come out.
@@ -124,7 +124,7 @@ class Way:
                 self._tasks.discard(task)
 
     async def _pass(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, count: Callable[[bytes], None], passes: int
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, records: Records, passes: int | None
     ) -> None:
         """One direction: a pipe whose bytes leave at the way's pace and arrive `delay_s` later."""
         loop = asyncio.get_running_loop()
@@ -144,10 +144,9 @@ class Way:
         free_at = 0.0
         try:
             while piece := await source.read(_PIECE if self._pace.bytes_s else 65536):
-                passes -= len(piece)
-                if passes < 0:
+                records.take(piece)
+                if passes is not None and (records.data or records.handshake > passes):
                     raise ConnectionResetError
-                count(piece)
                 now = loop.time()
                 free_at = max(now, free_at)
                 if self._pace.bytes_s:

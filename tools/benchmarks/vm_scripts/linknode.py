@@ -1,6 +1,6 @@
-"""A node's link in the unix VM: the very firmware/node/uplink.py, session.py and lib/mqtt over rings that give records by
-their number. tools/load/vm.py starts it: linknode.py JOB, JOB in JSON; its working directory holds what a node has
-(`ca`, `cert`, `pkey`, `key`).
+"""A node's link in the unix VM: the very firmware/node/uplink.py, session.py and lib/mqtt over rings that give records
+by their number. tools/load/vm.py starts it; its working directory holds the job, `job.json`, and what a node has (`ca`,
+`cert`, `pkey`, `key`).
 
 Job: `node`, `tenant`, `cloud` [host, port], `boot`, `pool` (a file of frames, each with a u16 of its length in front),
 `rows` of each, `kind` and what that wants. Says on standard output what happens, a line of JSON each.
@@ -8,16 +8,13 @@ Job: `node`, `tenant`, `cloud` [host, port], `boot`, `pool` (a file of frames, e
 
 import asyncio
 import json
-import os
 import random
 import struct
 import sys
 import time
 
 from mqtt import UP, Client
-from node import schedule, session, uplink, wire
-
-LANES = ("alerts", "frames")
+from node import session, uplink
 
 
 def say(**what):
@@ -259,18 +256,54 @@ async def contact(job):
     say(done=await node.contact().run(1))
 
 
+def _gap(lo, hi):
+    """Frames lo..hi were given up, the ring being full."""
+    return wire_event(5, struct.pack("<BIIBI", 2, lo, hi, 1, hi - lo + 1))
+
+
+async def torture(job):
+    """Contact after contact until all is committed. Now and then an alarm is raised, or the oldest frames are given up
+    for want of room, which an event says first. Says `released` [ring, seq], `raised` seq, `gave_up` [event, lo, hi];
+    `resume` brings back what an earlier one of the same streams had said.
+    """
+    node = Node(job)
+    alerts, frames = node.store.alerts, node.store.frames
+    alerts.stream, frames.stream = job["streams"]
+    state = job["resume"]
+    alerts.released, frames.released = state["released"]
+    alerts.next = state["raised"] + 1
+    for seq, lo, hi in state["gave_up"]:
+        node.events.others[seq] = _gap(lo, hi)
+        frames.oldest = max(frames.oldest, hi + 1)
+    alerts.heard = lambda seq: say(released=[1, seq])
+    frames.heard = lambda seq: say(released=[2, seq])
+    contacts = 0
+    while True:
+        oldest = max(frames.oldest, frames.released + 1)
+        contacts += 1
+        if (contacts == 1 or random.random() < 0.2) and oldest + 3 < frames.next:
+            hi = oldest + random.randrange(3)
+            say(gave_up=[alerts.next, oldest, hi], silently=job["silent_purge"])
+            if not job["silent_purge"]:
+                node.events.others[alerts.next] = _gap(oldest, hi)
+                alerts.append()
+            frames.oldest = hi + 1
+        if random.random() < 0.5:
+            say(raised=alerts.next)
+            alerts.append()
+        node.urgent = random.random() < 0.5
+        if await node.contact().run(frames.next) and frames.released + 1 == frames.next:
+            return
+        await asyncio.sleep_ms(300 + random.randrange(1000))
+
+
 async def main():
     """The job."""
-    job = json.loads(sys.argv[1])
+    with open("job.json") as file:
+        job = json.load(file)
     random.seed(job.get("seed", 1))
-    if job.get("quiet", True):
-        schedule_log()
-    await {"alert": alert, "goodput": goodput, "contact": contact}[job["kind"]](job)
-
-
-def schedule_log():
-    """What the uplink says of failed connections goes to standard error."""
     uplink._log = lambda text: sys.stderr.write("%s\n" % text)
+    await {"alert": alert, "goodput": goodput, "contact": contact, "torture": torture}[job["kind"]](job)
 
 
 asyncio.run(main())

@@ -1,0 +1,108 @@
+"""The torture of the link: a million frames, and a way and a cloud end that fail all the time (tools/load/torture.py).
+
+    python -m tools.linktorture [--minutes 30] [--frames 1000000] [--fresh]
+
+Runs in sections, each with a seed, nodes and a cloud end of its own. What a section found is kept in
+build/linktorture.json; a run goes on where the last one stopped, and begins anew when the link's code or the torture
+has changed. Ends with a table, and status 1 if anything was lost, doubled, wrong or acknowledged before its commit, or
+3 if sections are left for another run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tools.catalogue import ROOT
+from tools.load.torture import Bench
+
+RESULT = ROOT / "build" / "linktorture.json"
+NODES = 8
+SECTION = 40_000
+"""Frames."""
+_CODE = ("cloud/**/*.py", "firmware/node/*.py", "lib/mqtt/*.py", "host_sim/faults/*.py", "tools/load/*.py",
+         "tools/benchmarks/vm_scripts/linknode.py")  # fmt: skip
+COUNTS = ("frames", "rows", "given_up", "resent", "lost", "duplicates", "wrong", "early_acks")
+BAD = ("lost", "duplicates", "wrong", "early_acks")
+
+
+def version() -> str:
+    """Names the code under torture and the torture itself."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in _CODE for path in ROOT.glob(pattern)):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def load(fresh: bool) -> dict[str, Any]:
+    """What earlier runs of the same code found."""
+    if not fresh and RESULT.exists():
+        kept = json.loads(RESULT.read_text())
+        if kept.get("version") == version():
+            return kept
+    return {"version": version(), "sections": {}}
+
+
+def section(seed: int) -> dict[str, Any]:
+    """One section; what it found."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = asdict(Bench(Path(folder), NODES, SECTION // NODES, seed).run())
+    return found | {"faults": dict(found["faults"]), "day": time.strftime("%Y-%m-%d", time.gmtime())}
+
+
+def table(sections: dict[str, dict[str, Any]], whole: int) -> list[Table]:
+    """All sections together: what became of the frames, and what struck."""
+    account = Table("sections", *(name.replace("_", " ") for name in COUNTS), "minutes")
+    sums = [f"{sum(each[name] for each in sections.values()):,}" for name in COUNTS]
+    minutes = sum(each["seconds"] for each in sections.values()) / 60
+    account.add_row(f"{len(sections)} of {whole}", *sums, f"{minutes:.0f}")
+    faults: Counter[str] = Counter()
+    for each in sections.values():
+        faults.update(each["faults"])
+    struck = Table(*sorted(faults))
+    struck.add_row(*(f"{faults[kind]:,}" for kind in sorted(faults)))
+    return [account, struck]
+
+
+@click.command()
+@click.option("--minutes", default=30.0, help="Start no section after so long.")
+@click.option("--frames", default=1_000_000, help="Of the whole.")
+@click.option("--fresh", is_flag=True, help="Forget what earlier runs found.")
+def main(minutes: float, frames: int, fresh: bool) -> None:
+    """Torture the link, or go on with it."""
+    known = load(fresh)
+    names = [str(seed) for seed in range(1, 1 + -(-frames // SECTION))]
+    console = Console()
+    begun = time.monotonic()
+    for name in [name for name in names if name not in known["sections"]]:
+        if time.monotonic() - begun > 60 * minutes:
+            break
+        found = known["sections"][name] = section(int(name))
+        RESULT.parent.mkdir(exist_ok=True)
+        RESULT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        spent = [each["seconds"] for each in known["sections"].values()]
+        left = (len(names) - len(spent)) * sum(spent) / len(spent) / 60
+        console.print(f"section {name}: {found['frames']:,} frames, {found['seconds']:.0f} s; "
+                      f"{len(spent)} of {len(names)} sections, about {left:.0f} min left")  # fmt: skip
+    done = {name: found for name, found in known["sections"].items() if name in names}
+    for each in table(done, len(names)):
+        console.print(each)
+    if any(each[name] for each in done.values() for name in BAD):
+        raise SystemExit(1)
+    if len(done) < len(names):
+        console.print(f"{len(names) - len(done)} sections are left: run it again")
+        raise SystemExit(3)
+
+
+if __name__ == "__main__":
+    main()
