@@ -1,23 +1,25 @@
 """The torture of the link, sampled; and the bugs it is there for, planted in copies of the cloud end and in a node."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from host_sim.faults import kinds
 from tools.load.torture import Bench, Findings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _planted(folder: Path, file: str, good: str, bad: str) -> Path:
-    """A copy of the cloud end in which `good` is replaced by `bad`."""
+def _planted(folder: Path, *changes: tuple[str, str, str]) -> Path:
+    """A copy of the cloud end with changes (file, what stands there once, what stands there then)."""
     shutil.copytree(ROOT / "cloud", folder / "planted" / "cloud", ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / "planted" / "cloud" / file
-    source = path.read_text()
-    assert source.count(good) == 1, f"{file} has changed: {good!r}"
-    path.write_text(source.replace(good, bad))
+    for file, good, bad in changes:
+        path = folder / "planted" / "cloud" / file
+        source = path.read_text()
+        assert source.count(good) == 1, f"{file} has changed: {good!r}"
+        path.write_text(source.replace(good, bad))
     return folder / "planted"
 
 
@@ -31,11 +33,8 @@ def test_nothing_is_lost_doubled_or_acknowledged_early(tmp_path: Path) -> None:
 
 def test_an_ack_before_the_commit_is_seen(tmp_path: Path) -> None:
     """Ingest that acknowledges what it has read, and commits it afterwards."""
-    root = _planted(
-        tmp_path, "ingest.py",
-        "        try:\n            owed = await loop.run_in_executor",
-        "        await self._early(client, arrivals)\n        try:\n            owed = await loop.run_in_executor",
-    )  # fmt: skip
+    commit = "        try:\n            owed = await loop.run_in_executor"
+    root = _planted(tmp_path, ("ingest.py", commit, f"        await self._early(client, arrivals)\n{commit}"))
     with (root / "cloud" / "ingest.py").open("a") as file:
         file.write('''
 
@@ -67,20 +66,31 @@ Worker._early = _early
     assert found.early_acks and not found.clean, found
 
 
-def test_a_forgotten_duplicate_is_seen(tmp_path: Path) -> None:
-    """Ingest that takes what comes again for something new, in a table that lets it."""
-    root = _planted(
-        tmp_path, "transaction.py",
-        "        elif row is not None or (not self.carve(cursor, data.seq, data.seq) and data.seq <= cursor.cum):",
-        "        elif False:",
-    )  # fmt: skip
-    schema = root / "cloud" / "schema.py"
-    table = "    lo INTEGER, hi INTEGER,\n    PRIMARY KEY (cursor, seq)) WITHOUT ROWID;"
-    assert schema.read_text().count(table) == 1
-    schema.write_text(schema.read_text().replace(table, "    lo INTEGER, hi INTEGER);"))
-    stalls = {kinds.STALL: 2.0}  # longer than a node waits before it sends again
-    found = Bench(tmp_path, 4, 1500, seed=3, root=root, ways=stalls, every_s=4.0, most_s=90).run()
-    assert found.duplicates and not found.clean, found
+# As if the broker never heard that a message was taken: it delivers each one twice.
+TWICE = (
+    "ingest.py", "                await message.ack()",
+    "                await (message.nak() if message.metadata.num_delivered == 1 else message.ack())",
+)  # fmt: skip
+# Ingest that takes what comes again for something new.
+NEW_EACH_TIME = (
+    "transaction.py",
+    "        elif row is not None or (not self.carve(cursor, data.seq, data.seq) and data.seq <= cursor.cum):",
+    "        elif False:",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("forgetful", [False, True])
+def test_a_forgotten_duplicate_is_seen(tmp_path: Path, forgetful: bool) -> None:
+    """Where each message comes twice, and only if ingest forgets."""
+    root = _planted(tmp_path, TWICE, *([NEW_EACH_TIME] if forgetful else []))
+    bench = Bench(tmp_path, 1, 40, seed=3, root=root, every_s=40.0, kill_every_s=60.0, most_s=10)
+    bench.admit()
+    with closing(sqlite3.connect(bench.database)) as db:
+        # The table as it is would not let it.
+        columns = db.execute("SELECT group_concat(name) FROM pragma_table_info('record')").fetchone()[0]
+        db.executescript(f"DROP TABLE record; CREATE TABLE record ({columns}); PRAGMA wal_checkpoint")
+    found = bench.run()
+    assert bool(found.duplicates) == forgetful != found.clean, found
 
 
 def test_a_purge_without_a_gap_is_seen(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_a_purge_without_a_gap_is_seen(tmp_path: Path) -> None:
     assert found.lost and not found.clean, found
 
 
-@pytest.mark.parametrize("name", ["lost", "duplicates", "wrong", "early_acks"])
+@pytest.mark.parametrize("name", ["lost", "duplicates", "wrong", "early_acks", "unfinished"])
 def test_any_of_it_fails_a_section(name: str) -> None:
     """One is enough."""
     found = Findings()

@@ -62,7 +62,9 @@ class RealTime:
 
 @dataclass
 class Findings:
-    """What a section found. `faults`: how often each kind struck; `wrong`: rows of other content."""
+    """What a section found. `faults`: how often each kind struck; `wrong`: rows of other content;
+    `unfinished`: 1 if the nodes were not rid of all in the time they had.
+    """
 
     frames: int = 0
     rows: int = 0
@@ -71,6 +73,7 @@ class Findings:
     duplicates: int = 0
     wrong: int = 0
     early_acks: int = 0
+    unfinished: int = 0
     resent: int = 0
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
@@ -78,13 +81,13 @@ class Findings:
     @property
     def clean(self) -> bool:
         """Nothing lost, doubled, wrong or acknowledged before its commit."""
-        return not (self.lost or self.duplicates or self.wrong or self.early_acks)
+        return not (self.lost or self.duplicates or self.wrong or self.early_acks or self.unfinished)
 
 
 def _drawn(chance: random.Random, among: dict[str, float], every_s: float, until_s: float) -> list[Fault]:
     """Faults one after another, about `every_s` apart."""
     found = []
-    at = chance.uniform(0, every_s)
+    at = chance.uniform(0, every_s / 4)
     while at < until_s:
         kind = chance.choice(list(among))
         lasts = chance.uniform(0.2, 1.0) * among[kind] * every_s
@@ -169,20 +172,33 @@ class Bench:
             own, node_seed = folder / "nodes" / f"node{number:04}", self._chance.randrange(1 << 30)
             self._nodes.append(TorturedNode(number, own, count, node_seed, silent_purge))
 
-    def run(self) -> Findings:
-        """Do it."""
+    @property
+    def database(self) -> Path:
+        """Where the cloud end keeps what it has."""
+        return self._folder / "cloud" / "cloud.sqlite3"
+
+    def admit(self) -> None:
+        """Make the nodes known to a cloud end that is not there yet."""
         admit(self._folder / "cloud", self._folder / "nodes", len(self._nodes))
+
+    def run(self) -> Findings:
+        """Admit them unless that is done, torture, settle the account."""
+        if not self.database.exists():
+            self.admit()
         clock = SimClock(self._folder / "clock", _START_US)
         shown = clock.view(self._folder / "cloud-clock")
         cloud = CloudEnd(self._folder, shown.path, self._root)
         cloud.start([])
         try:
             clock.set(clock.now(), running=True)
-            asyncio.run(asyncio.wait_for(self._run(cloud, clock, shown), self._most_s))
+            try:
+                asyncio.run(asyncio.wait_for(self._run(cloud, clock, shown), self._most_s))
+            except asyncio.TimeoutError:
+                self.findings.unfinished = 1
             self.findings.seconds = (clock.now() - _START_US) / 1e6
         finally:
             cloud.stop()
-        self._settle(self._folder / "cloud" / "cloud.sqlite3")
+        self._settle()
         return self.findings
 
     async def _run(self, cloud: CloudEnd, clock: SimClock, shown: Any) -> None:
@@ -193,8 +209,7 @@ class Bench:
         faults = _drawn(self._chance, CLOUD_FAULTS, 2 * self._every_s, self._most_s)
         struck = CloudFaults(faults, cloud, shown, conductor, log)
         proxies = []
-        database = f"file:{self._folder / 'cloud' / 'cloud.sqlite3'}?mode=ro"
-        with closing(sqlite3.connect(database, uri=True, timeout=10)) as db:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as db:
 
             def check(node: TorturedNode, ring: int, seq: int) -> None:
                 row = db.execute(
@@ -220,10 +235,10 @@ class Bench:
         self.findings.faults = log.counts()
         self.findings.faults[kinds.NODE_KILL] += sum(node.killed for node in self._nodes)
 
-    def _settle(self, database: Path) -> None:
+    def _settle(self) -> None:
         """Hold what the nodes had against what the database has."""
         found = self.findings
-        with closing(sqlite3.connect(database)) as db:
+        with closing(sqlite3.connect(self.database)) as db:
             for node in self._nodes:
                 seen: Counter[bytes] = Counter()
                 rows = db.execute(
