@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cloudkit as kit
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloud import frame, wire
 
@@ -51,6 +54,60 @@ def test_crc24() -> None:
     """The check value of RFC 4880's CRC, and the empty message."""
     for case in CODEC["crc24"]:
         assert f"{frame.crc24(case['text'].encode()):06x}" == case["crc"]
+
+
+def test_the_multiples_that_a_crc_is_reduced_by_are_multiples() -> None:
+    """Else a CRC would be wrong for some lengths only."""
+    for degree, terms in frame.MULTIPLES:
+        rest = 1 << degree | sum(1 << term for term in terms)
+        while rest.bit_length() > 24:
+            rest ^= 0x1864CFB << rest.bit_length() - 25
+        assert rest == 0, degree
+
+
+@given(st.binary(max_size=1100))
+def test_a_crc_of_any_length(data: bytes) -> None:
+    """As bit by bit."""
+    assert frame.crc24(data) == kit.crc24(data)
+
+
+_NUMBERS = st.one_of(st.integers(-200, 200), st.integers(-(1 << 31), (1 << 31) - 1))
+
+
+@st.composite
+def _bodies(draw: st.DrawFn) -> bytes:
+    """Frames without their CRC: rows that mostly have the same channels; maybe a byte is changed, gone or too many."""
+    width = draw(st.sampled_from([1, 3, 7, 8, 9, 17]))
+    usual = draw(st.lists(st.booleans(), min_size=width, max_size=width))
+    rows = []
+    for index in range(draw(st.integers(1, 6))):
+        here = usual if draw(st.integers(0, 5)) else draw(st.lists(st.booleans(), min_size=width, max_size=width))
+        rows.append((1000 + 60 * index, [draw(_NUMBERS) if there else None for there in here]))
+    body = bytearray(kit.codec_frame([(index + 1, -2) for index in range(width)], rows)[:-3])
+    at = draw(st.integers(13 + 2 * width, len(body) - 1))
+    change = draw(st.sampled_from(["none", "none", "byte", "cut", "more"]))
+    if change == "byte":
+        body[at] = draw(st.integers(0, 255))
+    elif change != "none":
+        body[at:] = b"" if change == "cut" else body[at:] + b"\x00"
+    return bytes(body)
+
+
+@settings(max_examples=300)
+@given(_bodies())
+def test_both_ways_to_decode_agree(body: bytes) -> None:
+    """The quick one for even rows, and the one for any: the same rows, or both refuse."""
+
+    def decoded() -> list[frame.Row] | str:
+        try:
+            return frame.decode(kit.sealed(body)).rows
+        except frame.FrameError as error:
+            return str(error)
+
+    quick = decoded()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame, "_decode_even", lambda *_: None)
+        assert decoded() == quick
 
 
 def test_a_time_outside_32_bits_is_refused() -> None:

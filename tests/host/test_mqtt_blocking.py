@@ -213,13 +213,13 @@ class _Dripping:
         near.close()
 
 
-@pytest.mark.parametrize(
-    ("size", "pause", "stop_at"),
-    [(1, 0.005, 1 << 20), (4096, 0.0, 300), (4096, 0.0, 1200)],
-    ids=["drip", "stall", "late stall"],
-)
-def test_a_handshake_that_drips_or_stops(authority: pki.Authority, size: int, pause: float, stop_at: int) -> None:
-    said = _attack(_Dripping(authority, size, pause, stop_at), "own", str(authority.folder / "n1"))
+# Bytes at a time, seconds between them, bytes in all.
+HANDSHAKES = {"drip": (1, 0.005, 1 << 20), "stall": (4096, 0.0, 300), "late stall": (4096, 0.0, 1200)}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+def test_a_handshake_that_drips_or_stops(authority: pki.Authority, name: str) -> None:
+    said = _attack(_Dripping(authority, *HANDSHAKES[name]), "own", str(authority.folder / "n1"))
     _check(said, {"dial", "connack"})
 
 
@@ -232,3 +232,25 @@ def test_a_peer_inside_tls(name: str, authority: pki.Authority) -> None:
     talk, what = PLAIN[name]
     said = _attack(_tls(authority, talk), "own", str(authority.folder / "n1"))
     _check(said, what)
+
+
+def _table(folder: Path) -> None:
+    """Print what each fault costs a client in TLS, and without it where nothing is said inside TLS."""
+    authority = pki.Authority(folder)
+    authority.node("n1").write(authority.folder / "n1")
+    given = str(authority.folder / "n1")
+    cases = [("plain TCP", name, PLAIN[name][0], "-") for name in PLAIN]
+    cases += [("in place of TLS", name, TLS[name][0], given) for name in TLS]
+    cases += [("TLS handshake", name, _Dripping(authority, *HANDSHAKES[name]), given) for name in HANDSHAKES]
+    cases += [("inside TLS", name, _tls(authority, PLAIN[name][0]), given) for name in INSIDE]
+    print("| where | fault | is told as | after ms | longest step ms |\n|---|---|---|---|---|")
+    for where, name, talk, credentials in cases:
+        said = _attack(talk, "own", credentials)
+        print(f"| {where} | {name} | {said['what']} | {said['ms']} | {said['longest_ms']} |", flush=True)
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        _table(Path(scratch))
