@@ -15,7 +15,6 @@ import json
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,11 @@ def load(fresh: bool) -> dict[str, Any]:
     return {"version": version(), "sections": {}}
 
 
-def section(seed: int) -> dict[str, Any]:
+def section(seed: int, frames: int = SECTION) -> dict[str, Any]:
     """One section; what it found."""
     with tempfile.TemporaryDirectory() as folder:
-        found = asdict(Bench(Path(folder), NODES, SECTION // NODES, seed).run())
-    return found | {"faults": dict(found["faults"]), "day": time.strftime("%Y-%m-%d", time.gmtime())}
+        found = Bench(Path(folder), NODES, frames // NODES, seed).run()
+    return vars(found) | {"faults": dict(found.faults), "day": time.strftime("%Y-%m-%d", time.gmtime())}
 
 
 def table(sections: dict[str, dict[str, Any]], whole: int) -> list[Table]:

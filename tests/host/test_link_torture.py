@@ -3,10 +3,13 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tools import linktorture
 from tools.load.torture import Bench, Findings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,3 +109,13 @@ def test_any_of_it_fails_a_section(name: str) -> None:
     assert found.clean
     setattr(found, name, 1)
     assert not found.clean
+
+
+def test_sections_are_kept_and_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one found can be written down, read back and put into the table; a second run does it no more."""
+    monkeypatch.setattr(linktorture, "RESULT", tmp_path / "kept.json")
+    monkeypatch.setattr(linktorture, "section", partial(linktorture.section, frames=80))
+    said = [CliRunner().invoke(linktorture.main, ["--frames", str(linktorture.SECTION)]) for _ in range(2)]
+    assert [each.exit_code for each in said] == [0, 0], said[0].output
+    assert "section 1: 80 frames" in said[0].output and "section 1" not in said[1].output
+    assert "1 of 1" in said[1].output
