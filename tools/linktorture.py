@@ -59,18 +59,18 @@ def section(seed: int, frames: int = SECTION) -> dict[str, Any]:
     return vars(found) | {"faults": dict(found.faults), "day": time.strftime("%Y-%m-%d", time.gmtime())}
 
 
-def table(sections: dict[str, dict[str, Any]], whole: int) -> list[Table]:
+def table(sections: dict[str, dict[str, Any]], whole: int) -> Table:
     """All sections together: what became of the frames, and what struck."""
-    account = Table("sections", *(name.replace("_", " ") for name in COUNTS), "minutes")
-    sums = [f"{sum(each[name] for each in sections.values()):,}" for name in COUNTS]
-    minutes = sum(each["seconds"] for each in sections.values()) / 60
-    account.add_row(f"{len(sections)} of {whole}", *sums, f"{minutes:.0f}")
+    grid = Table("", "count", title=f"{len(sections)} of {whole} sections")
+    for name in COUNTS:
+        grid.add_row(name.replace("_", " "), f"{sum(each[name] for each in sections.values()):,}")
+    grid.add_row("minutes", f"{sum(each['seconds'] for each in sections.values()) / 60:.0f}", end_section=True)
     faults: Counter[str] = Counter()
     for each in sections.values():
         faults.update(each["faults"])
-    struck = Table(*sorted(faults))
-    struck.add_row(*(f"{faults[kind]:,}" for kind in sorted(faults)))
-    return [account, struck]
+    for kind in sorted(faults):
+        grid.add_row(kind, f"{faults[kind]:,}")
+    return grid
 
 
 @click.command()
@@ -94,8 +94,7 @@ def main(minutes: float, frames: int, fresh: bool) -> None:
         console.print(f"section {name}: {found['frames']:,} frames, {found['seconds']:.0f} s; "
                       f"{len(spent)} of {len(names)} sections, about {left:.0f} min left")  # fmt: skip
     done = {name: found for name, found in known["sections"].items() if name in names}
-    for each in table(done, len(names)):
-        console.print(each)
+    console.print(table(done, len(names)))
     if any(each[name] for each in done.values() for name in BAD):
         raise SystemExit(1)
     if len(done) < len(names):

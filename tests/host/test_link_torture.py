@@ -118,4 +118,4 @@ def test_sections_are_kept_and_added_up(tmp_path: Path, monkeypatch: pytest.Monk
     said = [CliRunner().invoke(linktorture.main, ["--frames", str(linktorture.SECTION)]) for _ in range(2)]
     assert [each.exit_code for each in said] == [0, 0], said[0].output
     assert "section 1: 80 frames" in said[0].output and "section 1" not in said[1].output
-    assert "1 of 1" in said[1].output
+    assert "1 of 1 sections" in said[1].output and "early acks" in said[1].output
