@@ -115,6 +115,7 @@ def test_sections_are_kept_and_added_up(tmp_path: Path, monkeypatch: pytest.Monk
     """What one found can be written down, read back and put into the table; a second run does it no more."""
     monkeypatch.setattr(linktorture, "RESULT", tmp_path / "kept.json")
     monkeypatch.setattr(linktorture, "section", partial(linktorture.section, frames=80))
+    monkeypatch.setattr(linktorture, "NODES", 1)
     said = [CliRunner().invoke(linktorture.main, ["--frames", str(linktorture.SECTION)]) for _ in range(2)]
     assert [each.exit_code for each in said] == [0, 0], said[0].output
     assert "section 1: 80 frames" in said[0].output and "section 1" not in said[1].output
