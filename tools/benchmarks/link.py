@@ -29,6 +29,7 @@ _BACKLOG = 250
 """Frames of 100 rows of 4 channels: 100,000 samples."""
 _NODES = 8
 _ALERTS = 200
+_ALERTS_FAILING = 480
 _GOODPUT_RUNS = 5
 
 
@@ -94,7 +95,7 @@ def _seconds(said: list[dict[str, Any]], what: str) -> Figure:
 async def alerts(bench: Bench) -> dict[str, Figure]:
     """An alarm before a backlog, and behind it in one FIFO lane."""
     connack, linkup, fifo_connack, fifo_linkup = await asyncio.gather(
-        _alerts(bench, 0, SLOW, amid=True), _alerts(bench, _NODES, FAILING),
+        _alerts(bench, 0, SLOW, amid=True), _alerts(bench, _NODES, FAILING, _ALERTS_FAILING),
         _alerts(bench, 2 * _NODES, SLOW, _NODES, fifo=True), _alerts(bench, 3 * _NODES, FAILING, fifo=True),
     )  # fmt: skip
     return {
