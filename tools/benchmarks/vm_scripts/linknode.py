@@ -127,7 +127,8 @@ class Node:
             "awake_cap": job.get("awake_cap", 600),
         }  # fmt: skip
         self.radio = Radio()
-        power = Plain(usb=lambda: True, battery_mv=lambda: 3900)
+        self.battery_mv = 3900
+        power = Plain(usb=lambda: True)
         self.board = Plain(power=power, radio=lambda: self.radio, chip_id=lambda: b"\x01\x02\x03\x04\x05\x06")
         self.watch = Plain(feed=lambda: None)
         self.keeper = Plain(
