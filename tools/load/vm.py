@@ -53,12 +53,15 @@ class Vm:
         """Return the next that it says, None when it has ended. RuntimeError if it ended badly."""
         while self._process.stdout is not None and (line := await self._process.stdout.readline()):
             try:
-                return json.loads(line)
+                said = json.loads(line)
             except ValueError:
                 self._rest = [*self._rest[-20:], line.decode(errors="replace")]
-        if await self._process.wait():
-            raise RuntimeError(f"a node ended with {self._process.returncode}: {''.join(self._rest)}")
-        return None
+                continue
+            if said == {"ended": True}:
+                return None
+            return said
+        # The VM's status is 0 even after a traceback.
+        raise RuntimeError(f"a node ended with status {await self._process.wait()}: {''.join(self._rest)}")
 
 
 async def run(folder: Path, job: dict[str, Any]) -> list[dict[str, Any]]:

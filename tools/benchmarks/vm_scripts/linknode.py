@@ -305,6 +305,7 @@ async def main():
     random.seed(job.get("seed", 1))
     uplink._log = lambda text: sys.stderr.write("%s\n" % text)
     await {"alert": alert, "goodput": goodput, "contact": contact, "torture": torture}[job["kind"]](job)
+    say(ended=True)
 
 
 asyncio.run(main())
