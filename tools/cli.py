@@ -191,7 +191,7 @@ def _deploy(
     else:
         report.say(text)
         facts["status"] = firstboot.status(device, status_wait, line)
-        text = "\n".join(f"  {key}: {value}" for key, value in facts["status"].items())
+        text = firstboot.as_text(facts["status"], device)
     return facts, text
 
 

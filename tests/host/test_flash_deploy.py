@@ -315,12 +315,38 @@ print('booting')
 while True:
     line = sys.stdin.readline().strip()
     if line == 'status --json':
-        print('{"node": "greenhouse", "reason": 4}')
+        print('{"level": "info"}')
+        print('{"ok": true, "node": "greenhouse", "reason": 4}')
+"""
+REFUSES = b"""
+import sys
+while True:
+    line = sys.stdin.readline().strip()
+    if line == 'status --json':
+        print('{"ok": false, "error": "%s"}')
+    if line == 'version --json':
+        print('{"ok": true, "firmware": "1"}')
 """
 
 
 def test_the_first_boot_tells_the_nodes_own_status(board: ReplBoard) -> None:
-    assert first_words(board, FILES | {"main.py": CONSOLE}, 10) == {"node": "greenhouse", "reason": 4}
+    found = first_words(board, FILES | {"main.py": CONSOLE}, 10)
+    assert found == {"ok": True, "node": "greenhouse", "reason": 4}
+
+
+def test_a_locked_console_is_said_to_be_locked_and_any_other_refusal_is_no_good_first_boot(board: ReplBoard) -> None:
+    locked = REFUSES % b"the console is locked; unlock PIN"
+    found = first_words(board, FILES | {"main.py": locked}, 10)
+    assert found == {"console": "locked", "ok": True, "firmware": "1"}
+    with pytest.raises(FlashError, match="the node runs, and does not tell its status: MemoryError"):
+        first_words(board, FILES | {"main.py": REFUSES % b"MemoryError"}, 10)
+
+
+def test_a_status_is_told_without_what_only_programs_want() -> None:
+    text = firstboot.as_text({"ok": True, "clock": None, "boot": 3}, "/dev/x")
+    assert text == "  clock: -\n  boot: 3"
+    text = firstboot.as_text({"console": "locked", "ok": True, "firmware": "1"}, "/dev/x")
+    assert text.splitlines()[-1] == "  it tells more after `unlock PIN`: fieldnode console /dev/x"
 
 
 def test_a_first_boot_that_fails_is_shown(board: ReplBoard) -> None:
