@@ -5,7 +5,6 @@ Exit status 0 done, 1 failed on the way (run the same command again), 2 refused:
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from tools.boards import Board
 from tools.flash import FlashError, Refusal, tree
 from tools.flash.progress import Report
 from tools.identity import Identity
+from tools.newfile import new_file
 from tools.nodefile import NodeFile, NodeFileError
 from tools.nodefile import load as load_node
 
@@ -35,6 +35,11 @@ class _Group(click.Group):
         except (FlashError, NodeFileError, build.BuildError, boards.BoardError) as error:
             click.echo(str(error), err=True)
             sys.exit(getattr(error, "status", 2))
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"{error.filename}: {error.strerror}; put that right and run the same command again", err=True)
+            sys.exit(1)
 
 
 _NODE = click.argument("node", type=click.Path(path_type=Path))
@@ -237,14 +242,15 @@ def backup(node: Path, file: Path, port: str | None, wait: float, as_json: bool)
     report = Report(as_json)
     board = boards.load(load_node(node).board)
     device = _port(port, board)
-    with report.bar("reading") as update:
-        if board.family == "esp32":
-            data = wipe.read_esp32(board, device, update)
-        else:
-            with _link(device, board, wait) as link:
-                data = wipe.read_rp2(link, board, update)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(data)
+    size = board.flash_size if board.family == "esp32" else board.storage[1]
+    with new_file(file, size) as write:
+        with report.bar("reading") as update:
+            if board.family == "esp32":
+                data = wipe.read_esp32(board, device, update)
+            else:
+                with _link(device, board, wait) as link:
+                    data = wipe.read_rp2(link, board, update)
+        write(data)
     report.finish({"file": str(file), "bytes": len(data)}, f"{file}: {len(data)} bytes of {device}")
 
 

@@ -8,9 +8,9 @@ They are made by `fieldnode provision`, copied to the board by `fieldnode deploy
 
 from __future__ import annotations
 
-import os
 import secrets
 
+from tools.newfile import new_file
 from tools.nodefile import NodeFile
 
 NAMES = ("key", "ca", "cert", "pkey")
@@ -39,8 +39,5 @@ class Identity:
         """Keeps one file, whole; nobody else ever sees it."""
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        partial = self.folder / f"{name}.new"
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        partial.replace(self.folder / name)
+        with new_file(self.folder / name) as write:
+            write(content)

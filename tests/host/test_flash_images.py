@@ -70,6 +70,15 @@ def test_a_no_records_nothing(pin_file: Path) -> None:
     assert pin_file.read_text() == before
 
 
+@pytest.mark.parametrize("place", ["boards/esp32/image.toml", "cache/fw.bin"])
+def test_a_place_that_takes_no_file_is_said(pin_file: Path, place: str) -> None:
+    before = pin_file.read_text()
+    (pin_file.parent.parent.parent / f"{place}.new").mkdir(parents=True)
+    with pytest.raises(FlashError, match=f"{place}: cannot be written: Is a directory"):
+        fetch(pin_file)
+    assert place.startswith("cache") or pin_file.read_text() == before
+
+
 def test_another_file_under_the_same_name_is_refused(pin_file: Path) -> None:
     fetch(pin_file)
     (pin_file.parent.parent.parent / "site" / "fw.bin").write_bytes(CONTENT + b"!")

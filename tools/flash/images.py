@@ -16,6 +16,7 @@ from pathlib import Path
 from tools.boards import Board
 from tools.catalogue import BOARDS, CACHE, CHECKOUT
 from tools.flash import FlashError, Refusal
+from tools.newfile import new_file
 from tools.toml_lines import tomllib
 
 _CHUNK = 64 << 10
@@ -78,17 +79,17 @@ def fetch(
             f"before you change {wanted.path}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.new")
-    partial.write_bytes(image)
-    partial.replace(path)
+    with new_file(path, mode=0o644) as write:
+        write(image)
     return image
 
 
 def record(wanted: Pin, size: int, sha256: str) -> Pin:
     """Completes a pin -> the complete one."""
     wanted.path.parent.mkdir(parents=True, exist_ok=True)
-    with wanted.path.open("a", encoding="utf-8") as file:
-        file.write(f'size = {size}\nsha256 = "{sha256}"\n')
+    before = wanted.path.read_bytes() if wanted.path.exists() else b""
+    with new_file(wanted.path, mode=0o644) as write:
+        write(before + f'size = {size}\nsha256 = "{sha256}"\n'.encode())
     return replace(wanted, size=size, sha256=sha256)
 
 
