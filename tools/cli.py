@@ -5,12 +5,14 @@ Exit status 0 done, 1 failed on the way (run the same command again), 2 refused:
 
 from __future__ import annotations
 
+import codecs
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from tools import boards, build
 from tools.boards import Board
@@ -26,12 +28,37 @@ _SLEEPS_S = 86400
 _BACK_S = 20  # until a board that has got its firmware is at its port again
 
 
+class _UsageError(click.ClickException):
+    """One line: what is wrong with the words, and where to read."""
+
+    exit_code = 2
+
+    def __init__(self, error: click.UsageError, name: str) -> None:
+        name = error.ctx.command_path if error.ctx else name
+        what = " ".join(error.format_message().split()).rstrip(".")
+        super().__init__(f"{name}: {what}; see {name} --help")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Without click's usage lines."""
+        click.echo(self.message, file=file, err=True)
+
+
 class _Group(click.Group):
     """Turns what the parts raise into one line and an exit status."""
+
+    def make_context(self, info_name: str | None, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(info_name, *args, **extra)
+        except NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _UsageError(error, info_name or "fieldnode") from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _UsageError(error, ctx.command_path) from error
         except (FlashError, NodeFileError, build.BuildError, boards.BoardError) as error:
             click.echo(str(error), err=True)
             sys.exit(getattr(error, "status", 2))
@@ -337,13 +364,13 @@ def provision(node: Path, data: Path | None, credentials: Path | None, renew: bo
     report.finish(facts, text)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def console(arguments: tuple[str, ...]) -> None:
     """Talk to a node: its console over the serial port."""
     from tools import console as consoles
 
-    consoles.main(args=list(arguments), prog_name="fieldnode console")
+    consoles.main(args=list(arguments), prog_name="fieldnode console", standalone_mode=False)
 
 
 # What was on a board
@@ -355,7 +382,7 @@ def dump(arguments: tuple[str, ...]) -> None:
     """Print what stands in the rings of a flash IMAGE, as `backup` makes it, as JSON lines."""
     from tools import dump as dumping
 
-    dumping.main(args=list(arguments), prog_name="fieldnode dump")
+    dumping.main(args=list(arguments), prog_name="fieldnode dump", standalone_mode=False)
 
 
 @main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -364,7 +391,7 @@ def wear(arguments: tuple[str, ...]) -> None:
     """Tell how long the flash of NODE, a node file, will last, or how often the sectors of an image were erased."""
     from tools import wear as wearing
 
-    wearing.main(args=list(arguments), prog_name="fieldnode wear")
+    wearing.main(args=list(arguments), prog_name="fieldnode wear", standalone_mode=False)
 
 
 @main.command()
@@ -381,7 +408,10 @@ def run(
     node: Path, port: str | None, fw: Path | None, accept_sha256: str | None, erase: bool, volume: Path | None,
     baud: int, wait: float, status_wait: float,
 ) -> None:  # fmt: skip
-    """Check NODE, a node file, flash its board if it has no fitting MicroPython, deploy, and follow what it says."""
+    """Check NODE, a node file, flash its board if it has no fitting MicroPython, deploy, and follow what it says.
+
+    Following keeps the node awake, as whoever talks at its console does: until Ctrl-C it takes from its battery.
+    """
     from tools.flash import firmware
 
     report = Report()
@@ -402,7 +432,7 @@ def _follow(port: str, question: bytes) -> None:
 
     from tools.flash import ports
 
-    line = None
+    line, decode = None, codecs.getincrementaldecoder("utf-8")("replace").decode
     try:
         while True:
             try:
@@ -410,7 +440,7 @@ def _follow(port: str, question: bytes) -> None:
                     # Native USB goes away while the node sleeps.
                     line = ports.open_serial(port, _SLEEPS_S)
                     line.write(question)
-                sys.stdout.write(line.read(4096).decode("utf-8", "replace"))
+                sys.stdout.write(decode(line.read(4096)))
                 sys.stdout.flush()
             except (serial.SerialException, OSError):
                 if line is not None:
@@ -423,4 +453,4 @@ def _follow(port: str, question: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="fieldnode")

@@ -1,7 +1,7 @@
 """The host's end of the serial console.
 
-    python -m tools.console PORT                        a terminal; Ctrl-] leaves
-    python -m tools.console PORT -c "status" [--json]   one command and its answer
+    fieldnode console [PORT]                        a terminal; Ctrl-] leaves
+    fieldnode console [PORT] -c "status" [--json]   one command and its answer
 
 A port that vanishes, as native USB does while a board sleeps or resets, is waited for and opened again. The editor,
 history and completion are the node's own (firmware/node/console/README.md); this end passes bytes. Works on Windows as
@@ -10,6 +10,7 @@ far as pyserial does; that is not tested.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import re
@@ -23,6 +24,8 @@ import click
 import serial
 from serial.tools.miniterm import Console as Keyboard
 
+from tools.flash import FlashError, ports
+
 BAUD = 115200
 LEAVE = "\x1d"  # Ctrl-]
 _CLEAR = b"\x15\r"  # drops half a line, then asks for a prompt
@@ -30,6 +33,7 @@ _PROMPT = re.compile(rb"(?:^|[\r\n])[a-z0-9_-]{1,32}(?: \(locked\))?> $")
 _REPL = re.compile(rb"(?:^|[\r\n])>>> $")
 _KNOCK_S = 0.5
 _POLL_S = 0.1
+_ABSENT = "that of a sleeping node comes back"
 
 DONE, REFUSED, NO_ANSWER = 0, 1, 2
 
@@ -47,12 +51,15 @@ class Line:
         self.fault = ""  # why it is not open
 
     def open(self) -> bool:
-        """Whether it is open now."""
+        """Whether it is open now. Raises NotSerialError for what will never be."""
         if self._serial is None:
             try:
                 self._serial = serial.serial_for_url(self.port, baudrate=BAUD, timeout=_POLL_S, exclusive=_exclusive())
             except (OSError, ValueError) as error:  # SerialException is an OSError
-                self.fault = _why(error)
+                why = ports.why_not(self.port, error, _ABSENT)
+                self.fault = str(why)
+                if isinstance(why, ports.NotSerialError):
+                    raise why from error
         return self._serial is not None
 
     def read(self) -> bytes:
@@ -85,23 +92,12 @@ class Line:
             self._serial = None
 
     def _lost(self, error: Exception) -> None:
-        self.fault = _why(error)
+        self.fault = f"{self.port}: it went away ({error})"
         self.close()
 
 
 def _exclusive() -> bool | None:
     return None if sys.platform == "win32" else True
-
-
-def _why(error: Exception) -> str:
-    text = str(error)
-    if "exclusively lock" in text or "Access is denied" in text:
-        return "it is busy: another program has it open"
-    if "No such file" in text or "FileNotFound" in text:
-        return "it is not there"
-    if "Permission" in text:
-        return "you may not open it; on Linux, join the group dialout"
-    return text
 
 
 def ask(line: Line, command: str, as_json: bool, timeout: float, show: Callable[[str], None]) -> int:
@@ -130,7 +126,7 @@ def _find_prompt(line: Line, timeout: float) -> None:
         if _REPL.search(seen):
             raise ConsoleError(f"{line.port}: MicroPython's REPL, the node is stopped; press Ctrl-D there to start it")
     if not line.open():
-        raise ConsoleError(f"{line.port}: {line.fault}")
+        raise ConsoleError(line.fault)
     raise ConsoleError(
         f"{line.port}: no prompt in {timeout:g} s"
         + (f"; last seen: {_last(seen)}" if seen.strip() else "; asleep, or no node: reset it and try again")
@@ -149,7 +145,7 @@ def _lines(line: Line, timeout: float, at_prompt: bool) -> Any:
         if got:
             heard = time.monotonic()
         elif time.monotonic() - heard > timeout:
-            raise ConsoleError(f"{line.port}: {'no answer' if line.open() else line.fault}, {timeout:g} s long")
+            raise ConsoleError(f"{line.port}: no answer, {timeout:g} s long" if line.open() else line.fault)
         held += got
         *whole, held = held.split(b"\n")
         yield from (each.decode(errors="replace").rstrip("\r") for each in whole)
@@ -186,16 +182,16 @@ def terminal(line: Line, keyboard: Any, show: Callable[[str], None]) -> None:
     leaving = threading.Event()
 
     def receive() -> None:
-        was_open = None
+        was_open, decode = None, codecs.getincrementaldecoder("utf-8")("replace").decode
         while not leaving.is_set():
             got = line.read()
             is_open = line.open()
             if is_open != was_open:
-                notice = "open; Ctrl-] leaves, return brings the prompt" if is_open else f"{line.fault}; waiting for it"
-                show(f"\r\n--- {line.port}: {notice} ---\r\n")
+                here = f"{line.port}: open; Ctrl-] leaves, return brings the prompt"
+                show(f"\r\n--- {here if is_open else f'{line.fault}; waiting for it'} ---\r\n")
                 was_open = is_open
             if got:
-                show(got.decode(errors="replace"))
+                show(decode(got))
 
     reader = threading.Thread(target=receive, daemon=True)
     reader.start()
@@ -213,32 +209,33 @@ def terminal(line: Line, keyboard: Any, show: Callable[[str], None]) -> None:
         line.close()
 
 
-@click.command()
-@click.argument("port")
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("place", metavar="[PORT]", required=False)
+@click.option("--port", help="Serial port, such as COM3 or /dev/ttyACM0; found by itself if there is one only.")
 @click.option("-c", "command", help="Run this command of the node and end.")
 @click.option("--json", "as_json", is_flag=True, help="With -c: the answer as JSON, a line each.")
 @click.option("--timeout", default=60.0, show_default=True, help="With -c: seconds to wait for a node that sleeps.")
-def main(port: str, command: str | None, as_json: bool, timeout: float) -> None:
+def main(place: str | None, port: str | None, command: str | None, as_json: bool, timeout: float) -> None:
     """Talk to the node at PORT. Exit code with -c: 0 done, 1 refused by the node, 2 no answer."""
-    line = Line(port)
-    if command is None:
-        if as_json:
-            raise click.UsageError("--json goes with -c")
-        keyboard = Keyboard()
-        keyboard.setup()
-        try:
-            terminal(line, keyboard, keyboard.write)
-        finally:
-            keyboard.cleanup()
-        return
+    if place is not None and port is not None:
+        raise click.UsageError("name the port once")
+    if command is None and as_json:
+        raise click.UsageError("--json goes with -c")
     try:
-        code = ask(line, command, as_json, timeout, click.echo)
-    except ConsoleError as error:
+        line = Line(place or port or ports.find(None))
+        with contextlib.closing(line):
+            if command is not None:
+                sys.exit(ask(line, command, as_json, timeout, click.echo))
+            line.open()  # what is no serial port is said before the screen is taken
+            keyboard = Keyboard()
+            keyboard.setup()
+            try:
+                terminal(line, keyboard, keyboard.write)
+            finally:
+                keyboard.cleanup()
+    except (ConsoleError, FlashError) as error:
         click.echo(json.dumps({"ok": False, "error": str(error)}) if as_json else f"error: {error}", err=not as_json)
-        code = NO_ANSWER
-    finally:
-        line.close()
-    sys.exit(code)
+        sys.exit(NO_ANSWER)
 
 
 if __name__ == "__main__":

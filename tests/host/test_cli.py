@@ -56,11 +56,37 @@ NO_CLOUD = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED})); from tool
         (("backup", str(NODE), "x.bin", "--port", "/dev/nothing"), "/dev/nothing: there is no such port; ports found"),
         (("erase", str(NODE), "--port", "/dev/nothing"), "/dev/nothing: nothing was erased; confirm, or give --yes"),
         (("selftest", "--port", "/dev/nothing"), ": there is no"),
+        (("selftest", "--port", "/dev/null"), "/dev/null is not a serial port; ports found: "),
+        (("console", "--port", "/dev/null"), "/dev/null is not a serial port; ports found: "),
+        (("console", "/dev/null", "-c", "status"), "/dev/null is not a serial port; ports found: "),
+        (("console", "/dev/a", "--port", "/dev/b"), "fieldnode console: name the port once; see"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_status_2(words: tuple[str, ...], said: str) -> None:
     done = fieldnode(*words, status=2)
     assert said in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nonsense",), "fieldnode: No such command 'nonsense'; see fieldnode --help"),
+        (("--nonsense",), "fieldnode: No such option '--nonsense'; see fieldnode --help"),
+        (("flash",), "fieldnode flash: Missing argument 'NODE'; see fieldnode flash --help"),
+        (("flash", "x", "--baud", "fast"), "'fast' is not a valid integer; see fieldnode flash --help"),
+        (("console", "--json"), "fieldnode console: --json goes with -c; see fieldnode console --help"),
+        (("wear",), "fieldnode wear: name a node file, or --image; see fieldnode wear --help"),
+        (("dump", "nothing"), "'nothing' does not exist; see fieldnode dump --help"),
+    ],
+)
+def test_wrong_words_are_one_line_that_tells_where_to_read(words: tuple[str, ...], said: str) -> None:
+    done = fieldnode(*words, status=2)
+    assert said in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["", "flash", "console", "dump", "wear"])
+def test_help_is_given(command: str) -> None:
+    assert f"Usage: fieldnode {command}" in fieldnode(*command.split(), "--help").stdout
 
 
 def test_a_dry_run_tells_what_would_be_on_the_board(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tools import console, console_page
+from tools import cli, console, console_page
 from tools.console import DONE, LEAVE, NO_ANSWER, REFUSED, ConsoleError, Line, ask
+from tools.flash import ports
 
 
 class Node:
@@ -124,7 +125,7 @@ def test_a_port_that_is_away_is_waited_for(node: Node) -> None:
 
 
 def test_what_was_seen_is_said_when_nothing_answers(node: Node, tmp_path: Path) -> None:
-    with pytest.raises(ConsoleError, match="it is not there"):
+    with pytest.raises(ConsoleError, match="nosuch: there is no such port; .*; that of a sleeping node comes back"):
         ask(Line(str(tmp_path / "nosuch")), "status", False, 0.5, print)
     node.awake.clear()
     with pytest.raises(ConsoleError, match="no prompt in 1 s; asleep, or no node: reset it"):
@@ -141,7 +142,7 @@ def test_what_was_seen_is_said_when_nothing_answers(node: Node, tmp_path: Path) 
 def test_a_port_that_is_busy_is_told_so(node: Node) -> None:
     other = Line(str(node.link))
     assert other.open()
-    with pytest.raises(ConsoleError, match="it is busy: another program has it open"):
+    with pytest.raises(ConsoleError, match="port: another program has it open"):
         told(node, "status", False, 1)
     other.close()
     assert told(node, "status", False)[0] == DONE  # the same command again
@@ -168,12 +169,21 @@ def test_a_cable_pulled_in_an_answer_is_told_and_the_same_command_again_works(no
 def test_the_command_line_has_exit_codes_and_one_json_line_for_its_own_errors(node: Node, tmp_path: Path) -> None:
     run = CliRunner().invoke
     port = str(node.link)
-    done = run(console.main, [port, "-c", "status", "--json"])
-    assert done.exit_code == DONE and json.loads(done.output.splitlines()[-1])["boot"] == 3
+    for there in ([port], ["--port", port]):
+        done = run(console.main, [*there, "-c", "status", "--json"])
+        assert done.exit_code == DONE and json.loads(done.output.splitlines()[-1])["boot"] == 3
     assert run(console.main, [port, "-c", "nonsense"]).exit_code == REFUSED
     away = run(console.main, [str(tmp_path / "nosuch"), "-c", "status", "--json", "--timeout", "0.3"])
     assert away.exit_code == NO_ANSWER and json.loads(away.output)["ok"] is False
     assert run(console.main, [port, "--json"]).exit_code == 2
+
+
+def test_the_only_board_is_found(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports.list_ports, "comports", list)
+    none = CliRunner().invoke(console.main, ["-c", "status"])
+    assert none.exit_code == 2 and "a board was not found; there is no serial port on USB" in none.output
+    monkeypatch.setattr(ports, "find", lambda board: str(node.link))
+    assert CliRunner().invoke(console.main, ["-c", "status"]).exit_code == DONE
 
 
 class Keyboard:
@@ -204,6 +214,35 @@ def test_the_terminal_passes_keys_and_opens_a_port_that_comes_back(node: Node) -
     assert "boot    3" in screen and "error: unknown command" in screen
     first, away, again = screen.index("open; Ctrl-]"), screen.index("waiting for it"), screen.rindex("open; Ctrl-]")
     assert first < screen.index("boot    3") < away < again < screen.index("error: unknown")
+
+
+def test_a_character_that_comes_in_two_pieces_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [b"21 \xc2", b"\xb0C"]
+    line = Line("loop://")
+    monkeypatch.setattr(line, "read", lambda: pieces.pop(0) if pieces else b"")
+    shown: list[str] = []
+    console.terminal(line, Keyboard(0.3), shown.append)
+    assert "21 \N{DEGREE SIGN}C" in "".join(shown)
+
+
+def test_what_run_follows_has_whole_characters_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Port:
+        pieces = [b"21 \xc2", b"\xb0C"]
+
+        def write(self, data: bytes) -> None: ...
+
+        def close(self) -> None: ...
+
+        def read(self, size: int) -> bytes:
+            if not self.pieces:
+                raise KeyboardInterrupt
+            return self.pieces.pop(0)
+
+    monkeypatch.setattr(ports, "open_serial", lambda port, wait_s: Port())
+    cli._follow("x", b"")
+    assert capsys.readouterr().out == "21 \N{DEGREE SIGN}C"
 
 
 def test_the_committed_page_is_fresh_and_names_every_command() -> None:

@@ -58,10 +58,10 @@ def test_a_disk_that_fills_up_in_the_end_is_told(tmp_path: Path, monkeypatch: py
     def full(place: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(FlashError, match="x: cannot be written: No space left on device; make room") as caught:
-        with new_file(tmp_path / "x") as write:
-            monkeypatch.setattr(newfile.os, "fsync", full)
-            write(b"now")
+    said = "x: cannot be written: No space left on device; make room"
+    with pytest.raises(FlashError, match=said) as caught, new_file(tmp_path / "x") as write:
+        monkeypatch.setattr(newfile.os, "fsync", full)
+        write(b"now")
     assert caught.value.status == 1 and list(tmp_path.iterdir()) == []
 
 

@@ -61,8 +61,12 @@ def open_serial(port: str, wait_s: float = 0) -> serial.SerialBase:
         time.sleep(0.05)
 
 
-def why_not(port: str, error: Exception) -> FlashError:
-    """What opening `port` failed for, in words."""
+class NotSerialError(Refusal):
+    """What was named is no serial port, and will not become one."""
+
+
+def why_not(port: str, error: Exception, absent: str = "that of a sleeping node comes back: --wait 300") -> FlashError:
+    """What opening `port` failed for, in words; `absent`: what to do about one that is not there."""
     number = getattr(error, "errno", None)
     said = str(error)
     if "Permission" in said or "Access is denied" in said or number == errno.EACCES:
@@ -70,11 +74,15 @@ def why_not(port: str, error: Exception) -> FlashError:
         return Refusal(f"{port}: {hint}, then run the same command again")
     if "exclusively lock" in said or number in (errno.EAGAIN, errno.EBUSY):
         return FlashError(f"{port}: another program has it open; close that one and run the same command again")
+    if number in (errno.ENOTTY, errno.EISDIR, errno.ENODEV) or "Inappropriate ioctl" in said:
+        return NotSerialError(f"{port} is not a serial port; ports found: {_found()}")
     if number == errno.ENOENT or sys.platform != "win32" and not os.path.exists(port):
-        found = ", ".join(each.device for each in attached()) or "none on USB"
-        said = f"there is no such port; ports found: {found}; that of a sleeping node comes back: --wait 300"
-        return Refusal(f"{port}: {said}")
+        return Refusal(f"{port}: there is no such port; ports found: {_found()}; {absent}")
     return FlashError(f"{port}: {said}")
+
+
+def _found() -> str:
+    return ", ".join(each.device for each in attached()) or "none on USB"
 
 
 def lost(port: str, error: Exception) -> FlashError:
