@@ -43,12 +43,12 @@ pictures: $(READY) ## make docs/pictures anew: a report in both themes, the live
 
 # Where nodes call and where the page is served; ADDR, needed the first time, holds the names by which nodes call.
 cloud: DATA ?= cloud-data
-cloud: PORT ?= 8883
+cloud: MQTT_PORT ?= 8883
 cloud: LISTEN ?= 0.0.0.0
 cloud: WEB  ?= 127.0.0.1:8080
 
 cloud: $(READY) ## run the cloud end for real boards: ADDR="192.168.1.10 cloud.lan" DATA=cloud-data
-	$(PY) -m cloud serve --guide --data $(DATA) --listen $(LISTEN):$(PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
+	$(PY) -m cloud serve --guide --data $(DATA) --listen $(LISTEN):$(MQTT_PORT) --web $(WEB) $(foreach name,$(ADDR),--name $(name))
 
 flash: $(READY) ## firmware and node onto the board of NODE: NODE=nodes/greenhouse.toml PORT=/dev/ttyUSB0 FW=image (both optional)
 	$(FIELDNODE) flash $(FOR) $(if $(FW),--fw $(FW)) $(ARGS)
@@ -71,8 +71,8 @@ erase: $(READY) ## erase the board of NODE, readings not yet sent included; asks
 selftest: $(READY) ## check on the board itself that its ports keep their contract: PORT=
 	$(FIELDNODE) selftest $(if $(PORT),--port $(PORT))
 
-console: $(READY) ## talk to the node at PORT=/dev/ttyUSB0; Ctrl-] leaves
-	$(FIELDNODE) console $(or $(PORT),$(error name a port: PORT=))
+console: $(READY) ## talk to the node at PORT=/dev/ttyUSB0, or the only one; Ctrl-] leaves
+	$(FIELDNODE) console $(if $(PORT),--port $(PORT))
 
 test: $(READY) ## run every test, two files at a time; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -92,7 +92,7 @@ class Session:
     @contextlib.contextmanager
     def _cloud(self) -> Iterator[None]:
         """The first command, which runs until Ctrl-C."""
-        words = self._words(CLOUD) + [f"DATA={self._data}", "PORT=0", f"LISTEN={_HERE}", f"WEB={_HERE}:0"]
+        words = self._words(CLOUD) + [f"DATA={self._data}", "MQTT_PORT=0", f"LISTEN={_HERE}", f"WEB={_HERE}:0"]
         process = subprocess.Popen(
             words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )

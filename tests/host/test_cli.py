@@ -166,6 +166,15 @@ def test_credentials_that_cannot_be_are_refused(tmp_path: Path) -> None:
     assert "--renew goes with --data" in fieldnode(*words, "--renew", status=2).stderr
 
 
+@pytest.mark.needs("make")
+def test_a_serial_port_in_the_environment_is_none_of_the_clouds() -> None:
+    told = subprocess.run(
+        ["make", "--just-print", "--old-file=.venv/stamp", "cloud", "ADDR=10.0.0.1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, env=os.environ | {"PORT": "/dev/ttyUSB0"}, check=True,
+    ).stdout  # fmt: skip
+    assert "--listen 0.0.0.0:8883 " in told
+
+
 def test_identities_are_never_committed() -> None:
     assert subprocess.run(["git", "check-ignore", "-q", "nodes/.identity/x/key"], cwd=ROOT, timeout=20).returncode == 0
 
