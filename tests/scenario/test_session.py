@@ -55,9 +55,17 @@ def test_from_a_bare_board_to_its_readings(tmp_path: Path) -> None:
     for channel, value in shown.items():
         known = [f"{row['value']} {row['unit']}" for row in stored if row["channel"] == channel]
         assert value in known, f"the page shows {channel} {value}, the database holds {known}"
-    drawn = session.picture(said)
+    picture = session.picture(said)
     assert "nodes/.identity/greenhouse" in dict(said)[session.PROVISION]
-    assert str(tmp_path) not in drawn
+    assert str(tmp_path) not in picture
+    flashed = dict(said)[session.FLASH]
+    assert "[y/N]: y\n" in flashed, "the image's hash was not asked about"
+    assert "sha256 = " in (tmp_path / "fieldnode" / "boards" / "esp32" / "image.toml").read_text()
+    assert "node" in session.keys(flashed) and "battery_mv" in session.keys(flashed)
+    committed = session.drawn(session.PICTURE.read_text(encoding="utf-8"))
+    assert [command for command, _ in committed] == list(COMMANDS), "stale: make pictures"
+    assert session.keys(dict(committed)[session.FLASH]) == session.keys(flashed), "stale: make pictures"
+    assert session.drawn(picture) == said, "what is drawn is not what was said"
 
 
 def test_a_command_that_fails_ends_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,7 @@ def image(board: Board, file: Path | None, sha256: str | None, report: Report) -
             report.say(f"{pin.url}\n  SHA-256 {found}\n  comes for the first time; compare it with another source.")
             return found == sha256.lower() if sha256 else report.confirm("Accept it and record it?")
 
-        with report.bar(name) as update:
-            content = images.fetch(pin, update, confirm)
+        content = images.fetch(pin, lambda: report.bar(f"downloading {name}"), confirm)
     if board.family == "esp32":
         return espimage.prepare(content, board, name), name
     uf2.check(content, board, name)

@@ -10,12 +10,14 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.boards import Board
 from tools.catalogue import BOARDS, CACHE, CHECKOUT
 from tools.flash import FlashError, Refusal
+from tools.flash.progress import Update
 from tools.newfile import new_file
 from tools.toml_lines import tomllib
 
@@ -57,9 +59,10 @@ def pin(board: Board, boards: Path = BOARDS, recorded: Path | None = None) -> Pi
 
 
 def fetch(
-    wanted: Pin, progress: Callable[[int, int], None], confirm: Callable[[str], bool], cache: Path = CACHE / "images"
-) -> bytes:
-    """The pinned image, from the cache or from its URL.
+    wanted: Pin, bar: Callable[[], AbstractContextManager[Update]], confirm: Callable[[str], bool],
+    cache: Path = CACHE / "images",
+) -> bytes:  # fmt: skip
+    """The pinned image, from the cache or from its URL, while `bar()` is entered.
 
     `confirm(sha256)` is asked once in a pin's life, and its yes recorded. Raises FlashError if it cannot be had,
     Refusal for another hash than the pinned one, or a no.
@@ -67,7 +70,8 @@ def fetch(
     path = cache / wanted.url.rpartition("/")[2]
     image = path.read_bytes() if path.exists() else b""
     if not image or wanted.sha256 and hashlib.sha256(image).hexdigest() != wanted.sha256:
-        image = _download(wanted, progress)
+        with bar() as progress:
+            image = _download(wanted, progress)
     found = hashlib.sha256(image).hexdigest()
     if wanted.sha256 is None:
         if not confirm(found):
@@ -93,7 +97,7 @@ def record(wanted: Pin, size: int, sha256: str) -> Pin:
     return replace(wanted, size=size, sha256=sha256)
 
 
-def _download(wanted: Pin, progress: Callable[[int, int], None]) -> bytes:
+def _download(wanted: Pin, progress: Update) -> bytes:
     image = b""
     try:
         with urllib.request.urlopen(wanted.url, timeout=_TIMEOUT_S) as answer:
