@@ -315,8 +315,7 @@ print('booting')
 while True:
     line = sys.stdin.readline().strip()
     if line == 'status --json':
-        print('{"level": "info"}')
-        print('{"ok": true, "node": "greenhouse", "reason": 4}')
+        print('{"level": "info"}\\n{"ok": true, "node": "greenhouse", "reason": 4}\\n{"level": "info"}')
 """
 REFUSES = b"""
 import sys
