@@ -141,3 +141,20 @@ async def firmware(folder: Path) -> None:
         assert said.splitlines()[-1] == f"pico_w has its firmware; {then}"
         await board.settled("awake", 20)
         assert VERSION in (board.folder / "flash.bin").read_bytes()[:0x8000]
+
+
+def test_a_node_whose_console_is_locked_has_a_good_first_boot(tmp_path: Path) -> None:
+    asyncio.run(asyncio.wait_for(deploy_locked(tmp_path), 90))
+
+
+async def deploy_locked(folder: Path) -> None:
+    """It tells its status to nobody, and its version to everybody."""
+    path = node_file(folder, "greenhouse", 1)
+    with path.open("a") as file:
+        file.write('\n[console]\npin = "4711"\n')
+    await command("tools.cli", "provision", path, "--data", folder / "cloud")
+    board = BenchBoard(nodefile.load(path), folder / "bench", folder / "port", blank=True, flash_speed=FLASH_SPEED)
+    async with board:
+        said = await command("tools.cli", "deploy", path, "--port", board.port.link, "--wait", 30)
+    assert "  console: locked\n  firmware: " in said and "unlock PIN" in said
+    assert "ok:" not in said and "None" not in said
