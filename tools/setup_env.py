@@ -103,7 +103,11 @@ def make_venv():
 
 
 def ensure():
-    """Leave a complete .venv behind, or none; two of these at a time wait for each other."""
+    """Leave a complete .venv behind, or none; two of these at a time wait for each other. SetupError for a link: the
+    folder behind it is somebody else's, and making .venv would empty it.
+    """
+    if VENV.is_symlink():
+        raise SetupError(f"{VENV} is a link; {VENV.resolve()} is left alone: remove the link, then run make again")
     (ROOT / "build").mkdir(exist_ok=True)
     with open(ROOT / "build" / "setup.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

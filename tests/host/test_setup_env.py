@@ -97,3 +97,15 @@ def test_it_is_made_once_and_again_when_a_pin_changes(checkout, monkeypatch):
     (checkout / "pyproject.toml").write_text("changed")
     setup_env.ensure()
     assert len(made) == 2
+
+
+def test_a_venv_behind_a_link_is_left_alone(checkout, tmp_path_factory, monkeypatch):
+    """It is another checkout's, and a venv is made by emptying its folder first."""
+    other = tmp_path_factory.mktemp("other")
+    (other / "stamp").write_text("of another checkout")
+    (checkout / ".venv").symlink_to(other)
+    monkeypatch.setattr(setup_env, "run", lambda *command: None)
+    with pytest.raises(SetupError, match=r"^\S+/\.venv is a link; \S+ is left alone: [^\n]+$"):
+        setup_env.ensure()
+    assert (other / "stamp").read_text() == "of another checkout"
+    assert (checkout / ".venv").is_symlink()
