@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.catalogue import BOARDS
+from tools.catalogue import boards as names
 from tools.toml_lines import tomllib
 
 SECTOR = 4096
@@ -62,15 +63,28 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Rom:
+    """What the chip's boot ROM looks for. `id`: of an image for this chip, an ESP image's chip id or a UF2 file's
+    family. `offset`: where in an ESP's flash it begins; `volume`: the Board-ID of the drive that an RP2 offers.
+    """
+
+    id: int
+    offset: int = 0
+    volume: str = ""
+
+
+@dataclass(frozen=True)
 class Board:
     """`storage` is the filesystem, as (offset, size) in bytes of the flash. `rings` are (first sector, sectors) counted
     in the `ring` partition, or, where `reserved` names a folder of reservation files, in the map of those
     (lib/reservation/SPEC.md). `i2c` maps a bus to (id, scl, sda). `heap` is what the garbage collector has, in bytes.
+    `free` is a GPIO on a pin of the board that carries nothing.
     """
 
     name: str
     family: str
     chip: str
+    rom: Rom
     build: str
     flash_size: int
     granularity: int
@@ -81,6 +95,7 @@ class Board:
     rings: Mapping[str, tuple[int, int]]
     i2c: Mapping[str, tuple[int, int, int]]
     adc: tuple[int, ...]
+    free: int
     power: Power
 
     @property
@@ -104,6 +119,7 @@ def load(name: str, boards: Path = BOARDS) -> Board:
             name=name,
             family=data["family"],
             chip=data["chip"],
+            rom=Rom(**data["rom"]),
             build=data["build"],
             flash_size=data["flash_size"],
             granularity=data["granularity"],
@@ -114,12 +130,19 @@ def load(name: str, boards: Path = BOARDS) -> Board:
             rings={ring: (place[0], place[1]) for ring, place in data["rings"].items()},
             i2c={bus: (pins["id"], pins["scl"], pins["sda"]) for bus, pins in data["i2c"].items()},
             adc=tuple(data["adc"]),
+            free=data["free"],
             power=_power(data["power"]),
         )
     except OSError as error:
         raise BoardError(f"{error.filename}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise BoardError(f"{path}: {error!r}") from error
+
+
+def chip_of(family: str, image: int) -> str | None:
+    """The chip, of a known board, whose boot ROM takes images with the id `image`; None: of no board."""
+    known = map(load, names())
+    return next((board.chip for board in known if (board.family, board.rom.id) == (family, image)), None)
 
 
 def _storage(data: dict[str, Any], partitions: tuple[Partition, ...]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tools.boards import BoardError, load
 from tools.catalogue import BOARDS
 from tools.flash import FlashError
 from tools.flash.link import Link
@@ -41,8 +42,8 @@ class SelfTest:
         begun = self._ask("begin()")
         end = f"end({begun['held']!r})"
         try:
-            self._restarting()
-        except FlashError:
+            self._restarting(begun["board"])
+        except (FlashError, BoardError):
             with contextlib.suppress(FlashError):
                 link.run(end)
             raise
@@ -50,11 +51,12 @@ class SelfTest:
         link.restart()
         return self._verdict(begun["board"])
 
-    def _restarting(self) -> None:
+    def _restarting(self, name: str) -> None:
+        board = load(name)
         self._restart("reset()", 0.5)
         self._ask("was_reset()")
         self._link.run(self._contract)
-        self._ask("checks()")
+        self._ask(f"checks({board.adc[0]}, {board.free})")
         at = time.monotonic()
         slept = self._ask("before_sleep()")
         self._restart("sleep()", _SLEEP_S)

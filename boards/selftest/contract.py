@@ -42,8 +42,10 @@ def expect(true, what):
         raise ValueError(what)
 
 
-def checks():
-    """All that needs no restart, the radio's last."""
+def checks(adc, free):
+    """All that needs no restart, the radio's last. `adc`: a pin that can measure with the radio on; `free`: one that
+    carries nothing; both as board.toml has them.
+    """
     ports = board.build()
     for port in NEED:
         check(port, lambda: _offers(ports, port))  # noqa: B023 -- called at once
@@ -58,10 +60,10 @@ def checks():
     check("retained", lambda: _retained(ports.power))
     check("battery", lambda: _battery(ports.power))
     check("i2c", lambda: _i2c(ports))
-    check("adc", lambda: _adc(ports))
+    check("adc", lambda: _adc(ports, adc))
     check("no such bus", lambda: _refused(lambda: ports.i2c("i2c9")))
     check("no such pin", lambda: _refused(lambda: ports.adc(99)))
-    check("held", lambda: _held(ports))
+    check("held", lambda: _held(ports, free))
     check("attend", lambda: _attend(ports))
     check("usb", lambda: _bool(ports.power.usb()))
     radio = ports.radio()
@@ -220,17 +222,10 @@ def _i2c(ports):
     return ", ".join(found)
 
 
-def _adc(ports):
-    """Every board has GPIO 26 or 32 or 1 as an input of its ADC."""
-    for pin in (26, 32, 1):
-        try:
-            converter = ports.adc(pin)
-        except ValueError:
-            continue
-        uv = converter.read_uv()
-        expect(0 <= uv <= 3400000, "%d uV" % uv)
-        return "pin %d reads %d uV" % (pin, uv)
-    raise ValueError("none of 26, 32, 1 is an input")
+def _adc(ports, pin):
+    uv = ports.adc(pin).read_uv()
+    expect(0 <= uv <= 3400000, "%d uV" % uv)
+    return "pin %d reads %d uV" % (pin, uv)
 
 
 def _refused(work):
@@ -289,7 +284,6 @@ def _radio(radio):
     return "%d dBm" % signal
 
 
-def _held(ports):
-    pin = 15 if ports.name != "esp32c3" else 10
+def _held(ports, pin):
     expect(ports.held(pin) in (True, False), "neither held nor not")
     return "pin %d %s" % (pin, "is held low" if ports.held(pin) else "is not held")

@@ -8,7 +8,7 @@ import random
 import struct
 
 from tools.boards import Board
-from tools.flash import espimage, partition_table
+from tools.flash import partition_table
 
 VERSION = b"v1.28.0 on 2026-04-06"
 _CHIP_IDS = {"ESP32": 0, "ESP32-C3": 5, "ESP32-S3": 9}
@@ -33,7 +33,7 @@ def esp_app(chip: str, payload: bytes, flash_size: int = 0x400000) -> bytes:
 def esp_image(board: Board, app: int = 60_000, seed: int = 1) -> bytes:
     """As micropython.org has it for an ESP board: second stage, a table of its own, the application of `app` bytes."""
     dice = random.Random(seed)
-    begin = espimage.offset(board)
+    begin = board.rom.offset
     stages = {
         begin: esp_app(board.chip, dice.randbytes(5000), board.flash_size),
         partition_table.ADDRESS: partition_table.encode(board.partitions[:3]),

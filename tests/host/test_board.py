@@ -1,6 +1,7 @@
 """board.toml against the board's own package, and what tools/boards.py makes of it."""
 
 import ast
+import re
 from dataclasses import astuple
 
 import pytest
@@ -50,6 +51,44 @@ def test_a_power_table_is_of_a_board_that_can_be(name: str) -> None:
     if power.battery is not None:
         at_pin = most / (power.battery.ratio * 10**power.battery.exponent)
         assert at_pin < 3300, "the ADC's pin would see more than its supply"
+
+
+@pytest.mark.parametrize("name", catalogue.boards())
+def test_what_the_selftest_asks_for_is_a_pin_of_its_own(name: str) -> None:
+    described = boards.load(name)
+    wired = {pin for _, scl, sda in described.i2c.values() for pin in (scl, sda)}
+    wired |= {described.power.battery.pin} if described.power.battery else set()
+    assert described.free not in wired | set(described.adc)
+
+
+def test_every_chip_is_known_by_its_image() -> None:
+    for described in map(boards.load, catalogue.boards()):
+        assert boards.chip_of(described.family, described.rom.id) == described.chip
+    assert boards.chip_of("esp32", 77) is None
+
+
+SOURCES = ("boards", "cloud", "firmware", "host_sim", "lib", "tools", "Makefile", "pyproject.toml")
+CODE = {"", ".csv", ".html", ".json", ".py", ".toml"}
+
+
+def places_of(name: str) -> list[str]:
+    """Files of code that name the board, but for its own, its simulated chip's, and examples (nodes/, tests/)."""
+    own = (catalogue.BOARDS / name, catalogue.ROOT / "host_sim" / "chip" / "models" / name)
+    found = []
+    for root in (catalogue.ROOT / each for each in SOURCES):
+        for path in [root] if root.is_file() else root.rglob("*"):
+            if path.suffix in CODE and path.is_file() and not any(folder in path.parents for folder in own):
+                found += [str(path)] if re.search(rf"\b{name}\b", path.read_text(encoding="utf-8")) else []
+    return found
+
+
+def test_a_board_is_one_folder() -> None:
+    """No other file knows its name. A name that is its family's, too, cannot be told from that."""
+    names = set(catalogue.boards()) - {boards.load(name).family for name in catalogue.boards()}
+    assert len(names) >= 4
+    assert places_of("esp32"), "nothing is looked at"
+    for name in names:
+        assert not places_of(name), name
 
 
 def test_all_five_boards_are_there() -> None:

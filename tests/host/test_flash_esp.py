@@ -34,7 +34,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def written(board: Board, flash: NorFlash) -> bool:
     """Whether the flash holds, byte for byte, the test's image with our partition table, and nothing else."""
     image = esp_image(board)
-    at = espimage.offset(board)
+    at = board.rom.offset
     expected = bytearray(b"\xff" * board.flash_size)
     expected[at : at + len(image)] = image
     expected[0x8000:0x9000] = partition_table.encode(board.partitions).ljust(4096, b"\xff")

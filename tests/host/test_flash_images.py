@@ -11,7 +11,7 @@ import pytest
 from imagekit import esp_image
 
 from tools import boards, catalogue
-from tools.flash import FlashError, Refusal, espimage, images
+from tools.flash import FlashError, Refusal, images
 
 ESP32 = boards.load("esp32")
 CONTENT = b"an image, " * 5000
@@ -121,7 +121,7 @@ def test_every_board_pins_an_image_of_its_own(name: str) -> None:
     board = boards.load(name)
     pin = images.pin(board)
     assert f"/{board.build}-" in pin.url and f"-v{pin.version}." in pin.url and pin.url.startswith("https://")
-    assert pin.offset == (espimage.offset(board) if board.family == "esp32" else None)
+    assert pin.offset == (board.rom.offset if board.family == "esp32" else None)
     assert (pin.sha256 is None) == (pin.size is None)
 
 

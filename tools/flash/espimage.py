@@ -8,32 +8,25 @@ from __future__ import annotations
 import hashlib
 import struct
 
-from tools.boards import Board
+from tools.boards import Board, chip_of
 from tools.flash import Refusal
 from tools.flash import partition_table as tables
 
 _HEADER = struct.Struct("<BBBBIB3sHB8xB")  # magic, segments, mode, size and speed, entry, WP, drive, chip, ..., hash
 _MAGIC = 0xE9
-_CHIP_IDS = {"ESP32": 0, "ESP32-C3": 5, "ESP32-S3": 9}
-_LOADER = {"ESP32": 0x1000, "ESP32-C3": 0, "ESP32-S3": 0}  # where the chip's ROM looks for the second stage
-
-
-def offset(board: Board) -> int:
-    """The address at which an image of this board begins."""
-    return _LOADER[board.chip]
 
 
 def chip_id(board: Board) -> bytes:
     """What an image of this board's chip has at 12."""
-    return _CHIP_IDS[board.chip].to_bytes(2, "little")
+    return board.rom.id.to_bytes(2, "little")
 
 
 def prepare(image: bytes, board: Board, name: str) -> bytes:
-    """`image` with the partition table of `board`, to be written at `offset(board)`.
+    """`image` with the partition table of `board`, to be written at `board.rom.offset`.
 
     Refuses what is not whole, not of this chip, or does not fit the table; `name` is how it is called then.
     """
-    begin = offset(board)
+    begin = board.rom.offset
     app = next((each for each in board.partitions if each.type == 0), None)
     if app is None:
         raise Refusal(f"boards/{board.name}: its partition table has no app")
@@ -57,8 +50,8 @@ def _check(image: bytes, at: int, board: Board, what: str) -> int:
     magic, segments, *_, chip, _, hashed = _HEADER.unpack_from(image, at)
     if magic != _MAGIC:
         raise Refusal(f"{what}: begins with {magic:#04x}, an image for ESP chips with 0xe9; is this the right file?")
-    if chip != _CHIP_IDS[board.chip]:
-        found = next((known for known, number in _CHIP_IDS.items() if number == chip), f"chip id {chip}")
+    if chip != board.rom.id:
+        found = chip_of(board.family, chip) or f"chip id {chip}"
         raise Refusal(f"{what}: is for {found}, {board.name} has an {board.chip}; take {board.build}")
     position, checksum = at + _HEADER.size, 0xEF
     for _ in range(segments):

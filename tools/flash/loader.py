@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.boards import Board
-from tools.flash import FlashError, Refusal, WrongBoardError, espimage, ports
+from tools.flash import FlashError, Refusal, WrongBoardError, ports
 from tools.flash import partition_table as tables
 
 _ATTEMPTS = 7
@@ -93,7 +93,7 @@ class Loader:
     def write(self, image: bytes, progress: Progress) -> bool:
         """Brings the flash to hold `image` from the board's offset on, verified by MD5 -> whether it was written."""
         options = ("--flash-size", f"{self.board.flash_size >> 20}MB", "--skip-flashed")
-        return "skipping write" not in self._write(espimage.offset(self.board), image, progress, *options)
+        return "skipping write" not in self._write(self.board.rom.offset, image, progress, *options)
 
     def write_all(self, content: bytes, progress: Progress) -> None:
         """Brings the flash to hold `content`, as `read` gave it, from its first byte on."""

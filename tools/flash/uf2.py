@@ -14,17 +14,15 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tools.boards import Board
+from tools.boards import Board, chip_of
 from tools.flash import FlashError, Refusal
 
 _BLOCK = struct.Struct("<IIIIIIII476sI")
 _MAGICS = (0x0A324655, 0x9E5D5157, 0x0AB16F30)
 _NOT_MAIN_FLASH, _HAS_FAMILY = 0x1, 0x2000
-_FAMILIES = {"RP2040": 0xE48BFF56, "RP2350": 0xE48BFF59}
 _ABSOLUTE = 0xE48BFF57  # one block at the end of flash works around erratum RP2350-E10
 _FLASH = 0x10000000
 _PAGE = 256
-_BOARD_IDS = {"RP2040": "RPI-RP2", "RP2350": "RP2350"}
 _CHUNK = 64 << 10
 
 
@@ -41,8 +39,8 @@ def check(image: bytes, board: Board, name: str) -> None:
             raise Refusal(f"{name}: block {at // _BLOCK.size} is not UF2; is this the right file?")
         if flags & _NOT_MAIN_FLASH or family == _ABSOLUTE:
             continue
-        if not flags & _HAS_FAMILY or family != _FAMILIES[board.chip]:
-            found = next((chip for chip, known in _FAMILIES.items() if known == family), f"family {family:#x}")
+        if not flags & _HAS_FAMILY or family != board.rom.id:
+            found = chip_of(board.family, family) or f"family {family:#x}"
             raise Refusal(f"{name}: is for {found}, {board.name} has an {board.chip}; take {board.build}")
         if size != _PAGE or address % _PAGE or not _FLASH <= address < _FLASH + board.storage[0]:
             raise Refusal(f"{name}: block {number} goes to {address:#x}, outside the firmware's part of the flash")
@@ -93,7 +91,7 @@ def find(board: Board, volume: Path | None, wait_s: float = 0) -> Path | None:
         if len(found) > 1:
             raise Refusal(f"several boards wait for firmware: {', '.join(map(str, found))}; name one with --volume")
         if found:
-            seen, wanted = board_id(found[0]), _BOARD_IDS[board.chip]
+            seen, wanted = board_id(found[0]), board.rom.volume
             if seen != wanted:
                 raise Refusal(f"{found[0]}: is a {seen or 'board without a Board-ID'}, {board.name} is a {wanted}")
             return found[0]

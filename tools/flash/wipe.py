@@ -77,7 +77,7 @@ def read_rp2(link: Link, board: Board, update: Update) -> bytes:
 def check(content: bytes, board: Board, name: str) -> None:
     """Refuses what is no backup of such a board, before a port is touched; `name` is how the file is called."""
     if board.family == "esp32":
-        at, size = espimage.offset(board), board.flash_size
+        at, size = board.rom.offset, board.flash_size
         known = content[at : at + 1] == b"\xe9" and content[at + 12 : at + 14] == espimage.chip_id(board)
     else:
         size = board.storage[1]
