@@ -77,10 +77,13 @@ console: $(READY) ## talk to the node at PORT=/dev/ttyUSB0, or the only one; Ctr
 test: $(READY) ## run every test, two files at a time; ARGS="-k codec" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-torture: $(READY) ## every meeting of node and cloud, a million frames, every cut of the ring: MINUTES=30 each; again to go on
-	$(PY) -m tests.link
-	$(PY) -m tools.linktorture $(if $(MINUTES),--minutes $(MINUTES))
-	$(PY) -m tools.torture $(if $(MINUTES),--minutes $(MINUTES))
+torture: $(READY) ## every flipped bit and cut of the ring, every meeting of node and cloud, a million frames: MINUTES=30 each; again to go on
+	@worst=0; \
+	$(PY) -m tests.powercut || worst=$$?; \
+	$(PY) -m tools.torture $(if $(MINUTES),--minutes $(MINUTES)) || worst=$$?; \
+	$(PY) -m tests.link || worst=$$?; \
+	$(PY) -m tools.linktorture $(if $(MINUTES),--minutes $(MINUTES)) || worst=$$?; \
+	exit $$worst
 
 lint: $(READY) ## ruff, then pyright over the host's code and over the device's
 	$(PY) -m ruff check

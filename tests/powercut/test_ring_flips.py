@@ -1,6 +1,6 @@
 """A single flipped bit anywhere in the ring's sectors costs at most the record it is in, and is noticed.
 
-Here a sample of bits; `python tests/powercut/test_ring_flips.py`, of `make torture`, takes every one.
+Here a sample of bits; `python -m tests.powercut`, of `make torture`, takes every one of the headers and newest sectors.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from flashring import Ring, RingBusy, Window, checks
 from host_sim.image import read_ring
 
 sys.path.insert(0, str(Path(__file__).parent))
-if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "lib")]
 import ringtorture as torture
 import torncells
 
@@ -102,10 +100,8 @@ def flip(unit: int, of_headers: int, of_sectors: int) -> int:
 
 
 def test_a_check_that_lets_a_flipped_bit_through_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    fits = checks.short_fits
-    monkeypatch.setattr(
-        checks, "short_fits", lambda payload, start, seq, told: fits(payload, start, seq, told) or len(payload) == 30
-    )
+    monkeypatch.setattr(checks, "short_fits", lambda *_: True)
+    monkeypatch.setattr(checks, "long_fits", lambda *_: True)
     with pytest.raises(AssertionError):
         flip(256, 0, 200)
 
@@ -145,9 +141,3 @@ def test_a_ring_goes_on_behind_damage() -> None:
             except KeyError:
                 missing += 1
         assert missing <= 3, place
-
-
-if __name__ == "__main__":
-    for granularity in (1, 16, 256):
-        cost = flip(granularity, 4 * 8 * 26, 2 * 8 * 2048)
-        print(f"unit {granularity}: every bit flipped, {cost} of them cost a record, each one was noticed", flush=True)
