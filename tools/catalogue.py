@@ -17,6 +17,7 @@ ROOT = _HERE.parent if CHECKOUT else _HERE / "device"
 CACHE = Path(platformdirs.user_cache_dir("fieldnode", False))
 BOARDS = ROOT / "boards"
 DRIVERS = ROOT / "lib" / "drivers"
+EXAMPLES = ROOT / "nodes"
 
 # The device's own module, by its path: the host's sys.path stays free of the firmware.
 schema = SimpleNamespace(**runpy.run_path(str(ROOT / "firmware" / "node" / "schema.py")))

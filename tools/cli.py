@@ -316,6 +316,15 @@ def restore(node: Path, file: Path, port: str | None, yes: bool, wait: float, as
 
 
 @main.command()
+@click.argument("name", default="greenhouse", type=click.Choice(["greenhouse", "cellar"]))
+def example(name: str) -> None:
+    """Print an example of a node file, for a file of one's own: an ESP32 in a greenhouse, or a Pico W in a cellar."""
+    from tools.catalogue import EXAMPLES
+
+    click.echo((EXAMPLES / f"{name}.toml").read_text(encoding="utf-8"), nl=False)
+
+
+@main.command()
 @_PORT
 @_WAIT
 def selftest(port: str | None, wait: float) -> None:

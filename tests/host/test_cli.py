@@ -7,6 +7,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -300,30 +301,32 @@ def test_what_flashes_and_deploys_imports_nothing_of_one_system_only() -> None:
             assert not found & POSIX_ONLY, f"{source}: {found}"
 
 
-def test_a_wheel_carries_what_goes_onto_boards(tmp_path: Path) -> None:
-    """Installed elsewhere, without the optional parts, it compiles and plans a deploy; the checkout is out of sight."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    site = tmp_path / "site"
-    (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)],
-        check=True, timeout=100,
-    )  # fmt: skip
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['micropython_unix', 'nats', 'cloud', 'host_sim'])); "
-    done = subprocess.run(
-        [sys.executable, "-c", blocked + "import tools; print(tools.__file__); from tools.cli import main; main()",
-         "deploy", "--dry-run", "--json", str(NODE)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100,
-        env=os.environ | {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    where, facts = done.stdout.splitlines()
-    assert where.startswith(str(site))
+@pytest.mark.timeout(400)
+def test_what_pip_installs_works_on_its_own(tmp_path: Path) -> None:
+    """`pip install .` with its dependencies and nothing else into an empty environment; the checkout is far."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    bin = tmp_path / "venv" / "bin"
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    env |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+    def run(*words: str | Path, timeout: int = 60) -> str:
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(bin / "pip", "install", "-q", ROOT, timeout=300)
+    assert str(ROOT) not in run(bin / "python", "-c", "import tools; print(tools.__file__)")
+    assert "flash" in run(bin / "fieldnode", "--help") and "--fw" in run(bin / "fieldnode", "flash", "--help")
+    (tmp_path / "mine.toml").write_text(run(bin / "fieldnode", "example"))
+    found = json.loads(run(bin / "fieldnode", "deploy", "--dry-run", "--json", "mine.toml"))
     here = json.loads(fieldnode("deploy", "--dry-run", "--json", str(NODE)).stdout)
-    assert json.loads(facts)["files"] == here["files"]
-    assert (site / "tools" / "device" / "boards" / "pico_w" / "image.toml").exists()
-    assert catalogue.CHECKOUT
+    assert found["files"] == here["files"]
+    (carried,) = (tmp_path / "venv").glob("lib/python*/site-packages/tools/device")
+    for board in catalogue.boards():
+        assert {"board.toml", "image.toml"} <= {path.name for path in (carried / "boards" / board).iterdir()}
+
+
+@pytest.mark.parametrize("name", ["cellar", "greenhouse"])
+def test_an_example_is_a_node_file(name: str) -> None:
+    assert fieldnode("example", name).stdout == (ROOT / "nodes" / f"{name}.toml").read_text()
+    assert fieldnode("example").stdout == NODE.read_text()
