@@ -89,11 +89,14 @@ def test_a_board_that_has_all_and_is_gone_is_done_and_one_that_went_earlier_is_n
     with pytest.raises(FlashError, match="Input/output error"):
         volumes.copy(IMAGE, volume, lambda done, total: None)
 
-    def restart(done: int, total: int) -> None:
-        if done == total:
+    def restarted(fd: int) -> None:
+        if os.fstat(fd).st_size == len(IMAGE):
             (volume / "INFO_UF2.TXT").unlink()
+            gone(fd)
 
-    volumes.copy(IMAGE, volume, restart)
+    monkeypatch.setattr(volumes.os, "fsync", restarted)
+    volumes.copy(IMAGE, volume, lambda done, total: None)
+    assert not (volume / "INFO_UF2.TXT").exists()
 
 
 def test_a_running_board_is_sent_into_its_boot_rom_and_only_for_another_image(tmp_path: Path) -> None:

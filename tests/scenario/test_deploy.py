@@ -6,6 +6,8 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from host_sim.bench import BenchBoard
 from host_sim.bench.romloader import NorFlash, RomLoader
 from host_sim.cloudend import CloudEnd
 from tools import nodefile
+from tools.flash import FlashError, uf2
+from tools.flash import firmware as firmware_of
+from tools.flash.progress import Report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WINDOW_S = 2
@@ -158,3 +163,42 @@ async def deploy_locked(folder: Path) -> None:
         said = await command("tools.cli", "deploy", path, "--port", board.port.link, "--wait", 30)
     assert "  console: locked\n  firmware: " in said and "unlock PIN" in said
     assert "ok:" not in said and "None" not in said
+
+
+def test_a_cable_pulled_while_a_pico_is_written_is_said_and_the_same_again_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uf2, "_CHUNK", 4096)
+    asyncio.run(asyncio.wait_for(pulled(tmp_path), 60))
+
+
+async def pulled(folder: Path) -> None:
+    """The power goes with the cable, half-way through the image; the board then starts as it was."""
+    node = nodefile.load(ROOT / "nodes/cellar.toml")
+    board = BenchBoard(node, folder / "bench", folder / "port", blank=True)
+    loop = asyncio.get_running_loop()
+    told: list[int] = []
+
+    class Watched(Report):
+        @contextmanager
+        def bar(self, label: str) -> Iterator[Callable[[int, int], None]]:
+            def update(done: int, total: int) -> None:
+                told.append(done)
+                if len(told) == 8:
+                    asyncio.run_coroutine_threadsafe(board.power_off(), loop).result(10)
+
+            yield update
+
+    async with board:
+        await board.settled("awake", 20)
+        image = uf2_of(board.folder / "flash.bin", VERSION)
+        drive = board.folder / "RPI-RP2"
+        command = (firmware_of.rp2, board.board, str(board.port.link), image, "fw.uf2", drive, Watched(True), 10)
+        with pytest.raises(FlashError, match=rf"after {8 * 4096} of {len(image)} bytes; .*run the same command again"):
+            await asyncio.to_thread(*command)
+        board.power_on()
+        await board.settled("awake", 20)
+        assert VERSION not in (board.folder / "flash.bin").read_bytes()[:0x8000]
+        assert (await asyncio.to_thread(*command))["written"] and told[-1] == len(image)
+        await board.settled("awake", 20)
+        assert VERSION in (board.folder / "flash.bin").read_bytes()[:0x8000]

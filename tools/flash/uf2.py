@@ -6,6 +6,7 @@ Format: Microsoft, uf2; families: Raspberry Pi, "UF2 format" in the datasheets o
 
 from __future__ import annotations
 
+import errno
 import os
 import string
 import struct
@@ -107,8 +108,10 @@ def copy(image: bytes, volume: Path, progress: Callable[[int, int], None]) -> No
         with (volume / "firmware.uf2").open("wb", buffering=0) as file:
             while written < len(image):
                 written += file.write(image[written : written + _CHUNK])
+                os.fsync(file.fileno())  # or a pulled cable shows only when the system's cache has taken all
                 progress(written, len(image))
-            os.fsync(file.fileno())
+                if written < len(image) and not _info(volume):
+                    raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     except OSError as error:
         # The board may be gone before the system has closed the file.
         if written == len(image) and not _info(volume):
