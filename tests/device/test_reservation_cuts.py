@@ -23,6 +23,7 @@ SECTORS = (4, 5)  # of the rings
 COUNT = sum(SECTORS)
 TURNS = 120
 UNSENT = 12  # records that are not released
+SEED = 1  # of the sample; tools/torture.py takes others
 MODES = ("nothing", "prefix", "few bits", "half the bits", "all")
 
 
@@ -290,6 +291,7 @@ class _Unsettled(Torture):
 
 def test_planted_bugs_are_caught():
     for planted, kind in ((_Rewritten, "wrong"), (_Astray, "wrong"), (_Unsettled, "wrong")):
+        random.seed(SEED)
         torture = planted(101, 5)
         try:
             torture.run()
@@ -299,6 +301,7 @@ def test_planted_bugs_are_caught():
 
 
 def test_a_cut_in_either_hurts_neither():
+    random.seed(SEED)
     torture = Torture(23, 5)
     torture.run()
     assert not torture.lost and not torture.wrong and not torture.unmountable, found(torture)

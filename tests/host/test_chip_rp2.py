@@ -398,17 +398,17 @@ def test_the_flash_port_maps_sectors_and_takes_whole_pages_only(booted):
         b = board.build()
         f = b.flash
         page = bytearray(256)
-        for sector in range(96):
+        for sector in range(80):
             f.erase(sector)
             page[0] = sector
             f.program(sector * 4096 + 256, page)
-        f.read_into(95 * 4096 + 256, page)
+        f.read_into(79 * 4096 + 256, page)
         print(page[0])
         for bad in (
             lambda: f.program(0, b"x" * 16),
             lambda: f.program(100, bytes(256)),
             lambda: f.program(3840, bytes(512)),
-            lambda: f.erase(96),
+            lambda: f.erase(80),
             lambda: f.read_into(4000, page),
         ):
             try:
@@ -417,12 +417,12 @@ def test_the_flash_port_maps_sectors_and_takes_whole_pages_only(booted):
             except ValueError as error:
                 print("refused")
     """)
-    assert out == ["95"] + ["refused"] * 5
+    assert out == ["79"] + ["refused"] * 5
     board = boards.load("pico_w")
     places = rings.places(board, bench.folder / "flash.bin")
     sectors = places["journal"]["sectors"] + places["alerts"]["sectors"] + places["frames"]["sectors"]
     image = (bench.folder / "flash.bin").read_bytes()
-    assert [image[sector * 4096 + 256] for sector in sectors] == list(range(96))
+    assert [image[sector * 4096 + 256] for sector in sectors] == list(range(80))
     assert all(board.storage[0] // 4096 <= sector < 512 for sector in sectors)
 
 

@@ -56,5 +56,5 @@ def test_its_births_tell_its_battery(cellar):
 def test_its_rings_stand_in_blocks_of_the_filesystem(cellar):
     rings = json.loads((cellar / "run.json").read_text())["nodes"][0]["rings"]
     sectors = [sector for ring in rings.values() for sector in ring["sectors"]]
-    assert len(set(sectors)) == len(sectors) == 96
+    assert len(set(sectors)) == len(sectors) == 80
     assert all(0x12C000 // 4096 <= sector < 512 for sector in sectors)

@@ -10,7 +10,7 @@ NAME = "pico_w"
 # bus name: (id, scl, sda)
 BUSES = {"i2c0": (0, 5, 4), "i2c1": (1, 7, 6)}
 # ring: (first sector, sectors)
-RINGS = {"journal": (0, 24), "alerts": (24, 8), "frames": (32, 64)}
+RINGS = {"journal": (0, 24), "alerts": (24, 8), "frames": (32, 48)}
 # divider on VSYS: (pin, ratio, exponent)
 BATTERY = (29, 3, 0)
 
