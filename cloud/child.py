@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 
@@ -128,3 +128,14 @@ async def stdin_closed() -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while await reader.read(4096):
         pass
+
+
+async def until_told(work: Coroutine[None, None, None]) -> None:
+    """Run `work` until SIGTERM, or until standard input ends."""
+    task = asyncio.create_task(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    watch = asyncio.create_task(stdin_closed())
+    watch.add_done_callback(lambda _: task.cancel())
+    with suppress(asyncio.CancelledError):
+        await task
+    watch.cancel()

@@ -8,7 +8,6 @@ ingest; the database is where the two meet.
 from __future__ import annotations
 
 import asyncio
-import signal
 import sqlite3
 import sys
 import time
@@ -20,7 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from cloud import broker, downlink, store, wire
-from cloud.child import stdin_closed
+from cloud.child import until_told
 from cloud.clock import Clock
 
 POLL_S = 0.25
@@ -104,13 +103,7 @@ class Control:
 
 async def _main(data: Path, url: str, clock: Clock) -> None:
     worker = Control(store.connect(data, create=True), clock)
-    task = asyncio.create_task(worker.run(url, broker.control_password(data)))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    watch = asyncio.create_task(stdin_closed())
-    watch.add_done_callback(lambda _: task.cancel())
-    with suppress(asyncio.CancelledError):
-        await task
-    watch.cancel()
+    await until_told(worker.run(url, broker.control_password(data)))
 
 
 def run(data: Path, url: str, clock: Clock) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sqlite3
 import sys
 import time
@@ -31,7 +30,7 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from cloud import broker, store, transaction, wire
-from cloud.child import stdin_closed
+from cloud.child import until_told
 from cloud.clock import Clock
 
 STREAM = "UP"
@@ -269,13 +268,7 @@ class Worker:
 
 async def _main(data: Path, url: str, clock: Clock) -> None:
     worker = Worker(store.connect(data, create=True), clock)
-    task = asyncio.create_task(worker.run(url, broker.ingest_password(data)))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    watch = asyncio.create_task(stdin_closed())
-    watch.add_done_callback(lambda _: task.cancel())
-    with suppress(asyncio.CancelledError):
-        await task
-    watch.cancel()
+    await until_told(worker.run(url, broker.ingest_password(data)))
 
 
 def run(data: Path, url: str, clock: Clock) -> None:
