@@ -10,7 +10,8 @@ from flashring.walk import Walk
 class Head:
     """Fields, all integers: `lap`, `seed` (of its checks), `position` (of the next entry; `size`: closed), `gap` (the
     next entry must begin anew behind a place that a cut may have touched), `first` (seq of the first record of this
-    sector), `next` (seq), `released`, `dropped`; `unsaved`: `released` is not in flash yet.
+    sector), `next` (seq), `released`, `dropped`; `unsaved`: `released` is not in flash yet; `owed`:
+    `dropped` is not.
     """
 
     def __init__(self, window):
@@ -37,7 +38,7 @@ class Head:
         self.released = released
         self.dropped = dropped
         self.position = self.round(HEADER)
-        self.gap = self.unsaved = False
+        self.gap = self.unsaved = self.owed = False
         self._spoilt = 0  # where a write of this sector has failed
 
     def load(self, view, lap, found, clean):
@@ -70,10 +71,12 @@ class Head:
         self.gap = True
 
     def fits(self, size, spare):
-        """Whether entries of `size` bytes have room, the cursor that must go before them too, and `spare` bytes behind.
+        """Whether entries of `size` bytes have room, what must go before them too, and `spare` bytes behind.
         """
         if self.gap or self.unsaved:
             size += CURSOR_SIZE
+        if self.owed:
+            size += DROP_SIZE
         return self.position + self.round(size) + spare <= self.size
 
     def begin(self, commit):
@@ -81,6 +84,8 @@ class Head:
         commit.begin(self.position, self.seed)
         if self.gap or self.unsaved:
             commit.cursor(self.released, self.next)
+        if self.owed:
+            commit.drop(self.released, self.dropped, self.next)
 
     def write(self, sector):
         """Program what the window's commit holds at `position`. False: it did not hold, and `position` is beyond it."""
@@ -94,5 +99,5 @@ class Head:
             return False
         self._spoilt = 0
         self.position = at + len(data)
-        self.gap = self.unsaved = False
+        self.gap = self.unsaved = self.owed = False
         return True

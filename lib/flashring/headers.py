@@ -14,7 +14,8 @@ class Headers:
     """Looks things up in the headers of `count` sectors from `first_sector` on: a flash read of 28 bytes each.
 
     `index` counts the ring's sectors from 0; a lap stands in index lap mod count. `plain`: the header read last is of
-    format 0. `mended`: headers in which a flipped bit was put right.
+    format 0. `mended`: headers in which a flipped bit was put right. `above`: the lap that was last seen in the sector
+    behind the one that `newest` or `is_newest` looked for, -1 if none fitted.
     """
 
     def __init__(self, flash, first_sector, count):
@@ -23,6 +24,7 @@ class Headers:
         self.count = count
         self.plain = False
         self.mended = 0
+        self.above = -1
         self._buffer = bytearray(_SIZE)
         view = memoryview(self._buffer)
         self._body = view[: HEADER - 4]
@@ -33,9 +35,15 @@ class Headers:
         return self._base + lap % self.count
 
     def read(self, index):
-        """Read the header of sector `index`. Returns its lap, -1 if it does not fit."""
-        self._flash.read_into((self._base + index) * self._flash.sector_size, self._buffer)
-        return self._lap(index)
+        """Read the header of sector `index`. Returns its lap, -1 if it does not fit in three reads: one misread must
+        not hide a sector.
+        """
+        for _ in range(3):
+            self._flash.read_into((self._base + index) * self._flash.sector_size, self._buffer)
+            lap = self._lap(index)
+            if lap >= 0 or not self._buffer[0] or self.looks_erased():
+                break
+        return lap
 
     def look(self, view, index):
         """As `read`, of a sector that was read into `view`; there a flipped bit is put right, too."""
@@ -95,7 +103,8 @@ class Headers:
         Two headers are read, lest a single sector wiped from outside bring back an older end of the log; where the end
         was `hinted` at, the first tells enough.
         """
-        if self.read((lap + 1) % self.count) > lap:
+        self.above = self.read((lap + 1) % self.count)
+        if self.above > lap:
             return False
         return hinted or self.read((lap + 2) % self.count) < lap
 
@@ -121,14 +130,15 @@ class Headers:
             else:
                 high, above = middle, found
         lap = start + low
-        # What is above must be older or the one torn; and the one behind it may be no newer.
-        if above < lap and self.read((lap + 2) % self.count) < lap:
+        self.above = above
+        # What is above must be older or the one torn; and where that cannot be told the one behind it may be no newer.
+        if above == lap + 1 - self.count >= 0 or above < lap and self.read((lap + 2) % self.count) < lap:
             return lap
         return self.newest_of_all()
 
     def newest_of_all(self):
         """As `newest`, by reading every header."""
-        lap = -1
+        lap = self.above = -1
         for index in range(self.count):
             lap = max(lap, self.read(index))
         return lap

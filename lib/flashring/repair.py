@@ -5,6 +5,7 @@ bit was flipped. Nothing here writes to the flash.
 from crc import crc24
 
 from flashring.checks import entry_seed, told_crc
+from flashring.commit import HEADER
 from flashring.entries import BLANK, RECORD, extent, valid, valid_at, void
 
 _POLYNOMIAL = 0x864CFB
@@ -38,6 +39,11 @@ def mend(buf, start):
         return True
     buf[place] ^= flip
     return False
+
+
+def stands(view, seed):
+    """Whether the first entry of a sector fits its check under some number: its header was there once."""
+    return any(valid_at(view, HEADER, seq, seed) for seq in range(256))
 
 
 def recover(walk, view, at, seq, seed):

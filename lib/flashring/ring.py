@@ -17,7 +17,9 @@ class Ring:
     of the record that starts there, for records that tell their own; a batch then keeps no lengths.
 
     Attributes: `stream` (u32; 0: not mounted), `damaged` (records that `read` found damaged since the mount, and places
-    in the newest sector that a cut tore or damage spoilt).
+    in the newest sector that a cut tore or damage spoilt), `skipped` (None, or the first and the last seq of records that
+    were unreleased in a sector whose header damage has spoilt: they count as dropped. Whoever has declared them sets it
+    to None).
     """
 
     def __init__(self, flash, first_sector, sector_count, window=None, measure=None):
@@ -31,6 +33,8 @@ class Ring:
         self._reader = None
         self.stream = 0
         self.damaged = 0
+        self.skipped = None
+        self._failed = -1  # the lap that did not hold when it was opened last
         self._forget()
 
     def _forget(self):
@@ -51,10 +55,11 @@ class Ring:
         lap = setup.clear(self._headers, self._window, stream)
         self._forget()
         self.stream = stream
+        self.skipped = None
         self._head.lap, self._head.next = lap, 1
         if not self._open(0, 0):
             self.stream = 0
-            raise RingError("sector %d does not hold what is written" % self._headers.sector(lap + 1))
+            raise self._broken(lap + 1)
 
     def mount(self, hint=None, clean=False):
         """Find the ring. Raises NoRing if there is none; never formats.
@@ -73,30 +78,70 @@ class Ring:
                 lap = -1
         if lap < 0:
             lap = found.newest()
-        for _ in range(self._count):
-            view = window.load(found.sector(lap)) if lap >= 0 else None
-            if view is None or found.look(view, lap % self._count) == lap:
-                break
-            # It was read otherwise before: a cut has left it between 0 and 1.
-            window.spoil(found.sector(lap))
-            lap = found.newest_of_all()
-        if lap < 0:
-            from flashring import setup
+        above = found.above
+        for _ in range(2 * self._count):
+            if lap < 0:
+                from flashring import setup
 
-            raise NoRing("no ring in " + setup.describe(found))
-        stream = found.field(headers.STREAM)
-        head.load(view, lap, found, clean)
+                raise NoRing("no ring in " + setup.describe(found))
+            stream = self._load_head(lap, clean)
+            if not stream:
+                # It was read otherwise before: a cut has left it between 0 and 1.
+                window.spoil(found.sector(lap))
+            else:
+                if clean or 0 <= above < lap:
+                    break
+                above = found.read((lap + 1) % self._count)
+                if above <= lap:
+                    break
+                # The end of the log is further on: what was read of it before was misread.
+            lap, above = found.newest_of_all(), -1
+        else:
+            raise RingError("no two reads of the headers agree")
+        self._forget()
+        self._reader = self.skipped = None
+        self.damaged = head.damaged
+        self.stream = stream
         if not clean:
             window.rewrite(found.sector(lap), head.settle, head.end)
             if head.torn:
                 window.void(found.sector(lap), head.end)
             # Erased or not, who knows: only one that was never touched since it was written is left as it is.
-            if not 0 <= found.read((lap + 1) % self._count) < lap:
-                window.spoil(found.sector(lap + 1))
-        self.damaged = self._head.damaged
-        self._forget()
-        self._reader = None
-        self.stream = stream
+            if not 0 <= above < lap:
+                self._spoil_after_head()
+
+    def _spoil_after_head(self):
+        """See to it that the sector after the head, whose header was read last and does not fit, is not taken for
+        erased, nor for one that was opened, by a later mount.
+        """
+        found, lap = self._headers, self._head.lap + 1
+        if not found.looks_erased() and found.start()[0] and self._after_head_is_free() and self.skipped:
+            from flashring.repair import stands
+
+            # Damage to the header alone: it is left to whoever can read it better.
+            if stands(self._window.load(found.sector(lap)), checks.lap_seed(lap - self._count)):
+                return
+        self._window.spoil(found.sector(lap))
+
+    def _load_head(self, lap, clean):
+        """Take the sector of `lap` for the head. Returns its stream; 0: the header does not stand there, however often
+        it is read.
+
+        What is to be marked as torn or damaged must read so twice in a row.
+        """
+        found, window, head = self._headers, self._window, self._head
+        seen, stream = None, 0
+        for _ in range(6):
+            view = window.load(found.sector(lap))
+            stream = 0
+            if found.look(view, lap % self._count) == lap:
+                stream = found.field(headers.STREAM)
+                head.load(view, lap, found, clean)
+                before, seen = seen, (head.next, head.end, head.released, head.damaged)
+                if not head.damaged or seen == before:
+                    break
+            window.forget()
+        return stream
 
     def hint(self):
         """3 bytes for a later `mount`: sector u8, offset u16. It need not be kept, nor still be right."""
@@ -115,12 +160,12 @@ class Ring:
         """
         self._check_mounted()
         head = self._head
-        if head.unsaved:
+        if head.unsaved or head.owed:
             self._move(head.released, head.dropped, False)
         if not self._next_edge and self._after_head_is_free():
             # Blank means erased: a mount after a cut spoils what only looks so.
             if self._headers.read((head.lap + 1) % self._count) >= 0 or not self._headers.looks_erased():
-                self._window.erase(self._headers.sector(head.lap + 1))
+                self._erase_after_head()
             self._next_edge = self._edge_after_next()
         return self._next_edge > 0
 
@@ -148,6 +193,13 @@ class Ring:
                     self._next_edge = self._edge_after_next()
                 yield
             lap += 1
+
+    def _erase_after_head(self):
+        found, lap = self._headers, self._head.lap + 1
+        if found.read(lap % self._count) >= lap:
+            self.stream = 0
+            raise RingError("sector %d holds a newer end of the log: mount again" % found.sector(lap))
+        self._window.erase(found.sector(lap))
 
     def _is_past(self, lap):
         """Whether `lap` is older than the head, every record up to it is released, and one stands in a later lap."""
@@ -210,7 +262,8 @@ class Ring:
         head = self._head
         if head.fits(size, head.spare):
             return True
-        return head.fits(size, 0) and (self._after_head_is_free() or cursor + 1 >= self._edge)
+        # In this order: what is found to be gone there needs room itself.
+        return (self._after_head_is_free() or cursor + 1 >= self._edge) and head.fits(size, 0)
 
     def _put(self, payload, payloads):
         if payloads is None:
@@ -271,10 +324,10 @@ class Ring:
         for _ in range(2):  # what only looked erased does not hold, and is erased then
             # If only this call frees it, a cut in here may leave what it gives up gone with no word of it.
             if not self._next_edge:
-                self._window.erase(self._headers.sector(head.lap + 1))
+                self._erase_after_head()
             if self._open(cursor, dropped):
                 return
-        raise RingError("sector %d does not hold what is written" % self._headers.sector(head.lap + 1))
+        raise self._broken(head.lap + 1)
 
     # Reading
 
@@ -335,7 +388,8 @@ class Ring:
     # Sectors
 
     def _open(self, released, dropped, payload=None, payloads=None):
-        """Make the next sector, which is erased, the head, with a first entry if there is one. False: it did not hold.
+        """Make the next sector, which is erased, the head, with a first entry if there is one. False: it did not hold,
+        and must be erased; RingError if that was done before: its cells are worn out or stuck.
         """
         head, commit = self._head, self._window.commit
         lap, edge = head.lap + 1, self._next_edge
@@ -348,19 +402,30 @@ class Ring:
         self._forget()
         if not self._window.write(self._headers.sector(lap), 0):
             self._window.spoil(self._headers.sector(lap))
+            if self._failed == lap:
+                raise self._broken(lap)
+            self._failed = lap
             return False
         head.take(lap, seed, head.next, released, dropped)
         head.position = len(commit.data)
         self._edge = edge
         return True
 
+    def _broken(self, lap):
+        return RingError("sector %d does not hold what is written" % self._headers.sector(lap))
+
     def _after_head_is_free(self):
         """Whether nothing in the sector after the head is unreleased: it is then no part of the log."""
         head, found = self._head, self._headers
         if not self._edge:
             self._edge = found.first_since(head.lap + 2 - self._count, head.lap, self.stream)
-            if head.released + 1 < self._edge and not found.holds(head.lap + 1 - self._count, self.stream):
-                head.released = self._edge - 1  # given up by a `_move` that was cut
+            first, lap = head.released + 1, head.lap + 1 - self._count
+            # Twice: one misread must not give up a sector.
+            if first < self._edge and not found.holds(lap, self.stream) and not found.holds(lap, self.stream):
+                # Its header is damaged, or a `_move` was cut that was giving them up.
+                head.dropped += self._edge - first
+                head.released, head.owed = self._edge - 1, True
+                self.skipped = (self.skipped or (first,))[0], self._edge - 1
         return head.released + 1 >= self._edge
 
     def _edge_after_next(self):

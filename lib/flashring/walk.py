@@ -42,6 +42,7 @@ class Walk:
         self.torn = False
         self.settle = before = 0
         last, last_seq = -1, seq
+        before_seq = before_end = last_end = 0
         while True:
             place = self._place(view, at, seq, seed)
             if place < 0:
@@ -76,11 +77,14 @@ class Walk:
                 released = unpack_from("<I", view, place + 1)[0]
                 if view[place] == DROP:
                     dropped = unpack_from("<I", view, place + 5)[0]
-            before, last, last_seq = max(last, 0), place, seq
+            before, before_seq, before_end = max(last, 0), last_seq, last_end
+            last, last_seq, last_end = place, seq, end
             seq += records
             at = end
         if not checked and (target >= 0 or last >= 0 and not valid(view, last, at, last_seq, seed)):
             return False
+        if not checked and before and not valid(view, before, before_end, before_seq, seed):
+            return False  # a mount programs it once more, and must not program what it misread
         self.at, self.next, self.released, self.dropped, self.settle = at, seq, released, dropped, before
         return True
 

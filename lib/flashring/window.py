@@ -45,6 +45,10 @@ class Window:
             self._sector = sector
         return self._view
 
+    def forget(self):
+        """The next `load` reads the flash again."""
+        self._sector = -1
+
     def free(self):
         """Give back the memory of the sector loaded."""
         self._view = None
@@ -74,11 +78,17 @@ class Window:
             back.extend(data)
             self.flash.read_into(address, back)
             return back == data
-        return self._reads_back_in_parts(address, data, size)
-
-    def _reads_back_in_parts(self, address, data, size):
-        parts = range(0, len(data), size)
-        return all(self._reads_back(address + start, data[start : start + size]) for start in parts)
+        while len(back) < size:
+            back.append(0)
+        start = 0
+        while True:
+            self.flash.read_into(address + start, back)
+            for i in range(size):  # a slice to compare with would be a copy
+                if back[i] != data[start + i]:
+                    return False
+            if start + size == len(data):
+                return True
+            start = min(start + size, len(data) - size)
 
     def rewrite(self, sector, start, end):
         """Program bytes `start`..`end`-1 of the loaded `sector` once more as they were read: cells that a cut left
@@ -95,7 +105,10 @@ class Window:
         start = at - at % self.unit
         end = min(at + _VOID, self.size)
         data = bytearray(end - start + -end % self.unit)
-        self.flash.read_into(sector * self.size + start, data)
+        if sector == self._sector:  # as it was taken for: another read may differ
+            data[:] = self._view[start : start + len(data)]
+        else:
+            self.flash.read_into(sector * self.size + start, data)
         for place in range(at, end):
             data[place - start] = 0
         self.flash.program(sector * self.size + start, data)

@@ -215,6 +215,7 @@ def check(flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
     made = ring(flash)
     try:
         made.mount()
+        flash.misread = -1
         state = State.of(made)
     except NoRing as error:
         if before is not None:
@@ -325,6 +326,10 @@ def torture(unit: int, share: float, part: int = 0, parts: int = 1) -> Iterator[
             score.kinds[f"{kind}, {mode}"] += 1
             name = f"unit {unit}, operation {number * parts + part} ({kind}, {mode})"
             made = check(flash, moment, score, name)
+            for read in rng.sample(range(14), 2) if mode in ("nothing", "all", "done") else ():
+                flash = Flash(unit, SECTOR, cells.copy(), random.Random(rng.random()), misread=read)
+                check(flash, moment, score, f"{name}, read {read} at mount misread")
+                score.kinds["a misread at mount"] += flash.misreads
             if made is None or rng.random() >= share:
                 continue
             torn = Flash(unit, SECTOR, cells, random.Random(rng.random()))

@@ -26,7 +26,7 @@ def test_a_cut_at_a_sample_of_operations(name: str) -> None:
     assert score.clean, "\n".join(score.faults)
     wanted = {f"program, {mode}" for mode in torncells.MODES_OF_A_PROGRAM}
     wanted |= {f"erase, {mode}" for mode in torncells.MODES_OF_AN_ERASE}
-    assert wanted <= set(score.kinds), "a way to tear was never tried"
+    assert wanted <= set(score.kinds) and score.kinds["a misread at mount"] > 100, "a way to tear was never tried"
     assert sum(count for kind, count in score.kinds.items() if kind.startswith("second")) > 300
 
 

@@ -126,6 +126,8 @@ class Flash:
     rng: random.Random
     operations: list[Operation] | None = None
     erases: int = 0
+    misread: int = -1  # reads until one in which bits read otherwise than they are, that once
+    misreads: int = 0  # how often that happened
     page_size: int = field(init=False)
     granularity: int = field(init=False)
 
@@ -139,10 +141,14 @@ class Flash:
             raise ValueError(f"read of {len(buf)} bytes at {addr}")
         end = addr + len(buf)
         loose = int.from_bytes(self.cells.loose[addr:end], "big")
-        if not loose:
-            buf[:] = self.cells.data[addr:end]
-            return
         seen = int.from_bytes(self.cells.data[addr:end], "big") ^ (loose & self.rng.getrandbits(8 * len(buf)))
+        self.misread -= 1
+        if self.misread == -1:
+            self.misreads += 1
+            if self.rng.random() < 0.2:
+                seen = (1 << 8 * len(buf)) - 1  # the chip did not answer
+            for _ in range(self.rng.choice((1, 3, 12))):
+                seen ^= 1 << self.rng.randrange(8 * len(buf))
         buf[:] = seen.to_bytes(len(buf), "big")
 
     def program(self, addr: int, buf: bytes | bytearray | memoryview) -> None:
@@ -155,7 +161,7 @@ class Flash:
         new = int.from_bytes(data, "big")
         old = int.from_bytes(self.cells.data[addr:end], "big")
         loose = int.from_bytes(self.cells.loose[addr:end], "big")
-        if new & ~(old | loose):
+        if new & ~(old | loose) and not self.misreads:  # else it was not to know
             raise ValueError(f"program at {addr} sets bits")
         self.cells.data[addr:end] = (old & new).to_bytes(len(data), "big")
         self.cells.loose[addr:end] = (loose & new).to_bytes(len(data), "big")
