@@ -15,6 +15,7 @@ _KEPT = (wire.ALARM, wire.GAP)
 _SPAN = "<II"  # lo and hi of a gap, at 15 (wire.pack_gap)
 _FULL = 1  # its reason, at 23
 _BATCH = 16  # events in one commit: on pages each commit takes a page
+_TRIES = 4  # of one commit; a sector that does not hold twice is an error of the ring's
 _GAPS = 64  # that are copied where nothing else is: half a sector, so that the other half is free for events
 
 
@@ -63,7 +64,7 @@ def _within(event, begin, last):
 
 
 def _put(alerts, events):
-    while True:
+    for _ in range(_TRIES):
         try:
             alerts.append_batch(events, True)
             return
@@ -73,6 +74,7 @@ def _put(alerts, events):
             # More than the room that is kept for it: what is left over goes with the rest, declared.
             print("eviction: no room to copy %d events forward" % len(events))
             return
+    raise flashring.RingError("the alerts take no copies")
 
 
 def _of_severity(alerts, first, end):

@@ -14,6 +14,7 @@ from .journal import Journal, Row
 _FULL, _UNREADABLE = 1, 2  # reasons of a gap
 _EVENT_MAX = 84
 _RECENT = 64  # events among which the gap of a loss that was cut short is looked for
+_TRIES = 64  # of one record: each gives up or erases a sector, and a ring has fewer
 _IDLE_ROOM = 256  # bytes left in a sector when the next is erased: a page, or a few rows
 
 
@@ -45,6 +46,9 @@ class Store:
         self._mount(self.journal, 0)
         if cold:
             self.mount_rest()
+            for number, ring in enumerate((self.journal, self.alerts, self.frames)):
+                if ring.skipped:
+                    self._declare_skipped(number, ring)
 
     def hints(self, into):
         """Put the rings' hints into 9 bytes; what was not mounted in this waking stays as it was."""
@@ -88,7 +92,9 @@ class Store:
         return self._append(2, self.frames, data)
 
     def _append(self, number, ring, data):
-        while True:
+        for _ in range(_TRIES):
+            if ring.skipped:
+                self._declare_skipped(number, ring)
             try:
                 seq = ring.append(data)
                 break
@@ -96,9 +102,17 @@ class Store:
                 self._give_up(number, ring, full.seq)
             except flashring.RingBusy:
                 ring.idle()
+        else:
+            raise flashring.RingError("ring %d takes no record" % number)
         if ring.room() <= _IDLE_ROOM:
             ring.idle()
         return seq
+
+    def _declare_skipped(self, number, ring):
+        """Declares what the ring gave up by itself, for a sector's header is damaged. How many readings nobody knows: 0.
+        """
+        (first, last), ring.skipped = ring.skipped, None
+        self._declare(number, first, last, _UNREADABLE, 0)
 
     def committed(self):
         """A number that grows with every record that the cloud has committed."""
@@ -151,6 +165,8 @@ class Store:
         from . import wire  # most wakes have no event to pack
 
         self.mount_rest()
+        if self.alerts.skipped:
+            self._declare_skipped(1, self.alerts)
         due = self.alerts.overdue()
         if due:
             self._evict(due)
@@ -158,7 +174,7 @@ class Store:
             "alarm": wire.pack_alarm, "sensor": wire.pack_sensor, "gap": wire.pack_gap, "result": wire.pack_result
         }[kind]  # fmt: skip
         data = memoryview(self._event)[: pack(self._event, *self._stamp(), *body)]
-        while True:
+        for _ in range(_TRIES):
             try:
                 return self.alerts.append(data)
             except flashring.RingFull as full:
@@ -166,6 +182,7 @@ class Store:
                 self._evict(full.seq)
             except flashring.RingBusy:
                 self.alerts.idle()
+        raise flashring.RingError("the alerts take no record")
 
     def _evict(self, last):
         from .eviction import evict

@@ -6,6 +6,7 @@ import struct
 from array import array
 
 from crc import crc24
+from flashring import RingBusy, RingError
 from node import framing, store, wire
 from node.bootlog import BootLog
 from node.framing import Framer
@@ -520,3 +521,55 @@ def test_bootlogs_of_earlier_versions_are_taken_over():
         log = BootLog()
         log.load()
         assert (log.boot, log.last_cmd, log.command) == (8, 42, 3)
+
+
+def _spoil_header(flash, first, ring):
+    """Two flipped bits in the header of the sector after the head."""
+    at = (first + (ring._head.lap + 1) % ring._count) * 4096
+    flash.cells[at + 3] &= 0xEF if flash.cells[at + 3] & 0x10 else 0xFE
+    flash.cells[at + 14] ^= 1
+    flash.cells[at + 22] ^= 1
+
+
+def test_rows_behind_a_damaged_header_are_declared_once():
+    flash = CutFlash(10)
+    made = _store(flash)
+    while made.journal._head.lap < 2 or made.journal._after_head_is_free():
+        try:
+            made.journal.append(bytes(40), True)
+        except RingBusy:
+            made.journal.idle()
+    _, released, _ = made.journal.range()
+    _spoil_header(flash, PLACES["journal"][0], made.journal)
+    for _ in range(2):
+        after = _store(flash)
+        oldest, now, _ = after.journal.range()
+        assert now == oldest - 1 > released and after.journal.dropped == now - released
+        assert _gaps(after) == [(0, released + 1, now, 2, 0)]
+
+
+def test_a_journal_whose_sector_is_stuck_ends_in_an_error():
+    flash = CutFlash(10)
+    made = _store(flash)
+    erase, program = flash.erase, flash.program
+
+    def stuck():
+        flash.cells[4096 + 2] &= 0xFE  # lap 1 in sector 1 of the journal
+
+    def erase_stuck(sector):
+        erase(sector)
+        stuck()
+
+    def program_stuck(addr, mv):
+        program(addr, bytes(flash.cells[addr + i] & mv[i] for i in range(len(mv))))
+        stuck()
+
+    stuck()
+    flash.erase, flash.program = erase_stuck, program_stuck
+    try:
+        for number in range(1000):
+            _row(made, number)
+    except RingError:
+        assert number > 20 and flash.erases < 12, (number, flash.erases)
+        return
+    raise AssertionError("nobody noticed")
