@@ -109,8 +109,7 @@ class Store:
         return seq
 
     def _declare_skipped(self, number, ring):
-        """Declares what the ring gave up by itself, for a sector's header is damaged. How many readings nobody knows: 0.
-        """
+        """Declares what the ring gave up by itself, for a sector's header is damaged; its readings are not known: 0."""
         (first, last), ring.skipped = ring.skipped, None
         self._declare(number, first, last, _UNREADABLE, 0)
 

@@ -17,8 +17,9 @@ class Ring:
     of the record that starts there, for records that tell their own; a batch then keeps no lengths.
 
     Attributes: `stream` (u32; 0: not mounted), `damaged` (records that `read` found damaged since the mount, and places
-    in the newest sector that a cut tore or damage spoilt), `skipped` (None, or the first and the last seq of unreleased records in
-    a sector whose header damage has spoilt: they count as dropped. Whoever has declared them sets it to None).
+    in the newest sector that a cut tore or damage spoilt), `skipped` (None, or the first and the last seq of
+    unreleased records in a sector whose header damage has spoilt: they count as dropped. Whoever has declared them sets
+    it to None).
     """
 
     def __init__(self, flash, first_sector, sector_count, window=None, measure=None):

@@ -201,6 +201,19 @@ def test_a_ring_writes_without_allocating():
         assert ring.read(seq) == payload[-1] and opened > 3
 
 
+def test_a_ring_writes_every_length_without_allocating():
+    for unit in (1, 256):
+        ring = Ring(_QuietFlash(4, unit), 0, 4)
+        ring.format(0xFFFFFFFF)
+        for length in range(62, 1025, 31 if unit == 1 else 62):
+            record = bytes(length)
+            ring.idle()
+            with Locked():
+                seq = ring.append(record)
+                ring.release(seq)
+            assert ring.read(seq) == record
+
+
 def test_a_ring_that_is_mounted_holds_512_bytes():
     """Without its window, which rings on one flash share; `mount` borrows a sector there and `free` gives it back."""
     flash = NorFlash(4)

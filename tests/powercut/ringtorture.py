@@ -12,10 +12,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from flashring import NoRing, Ring, RingBusy, RingError, RingFull, Window, checks
 from flashring.commit import Commit
 from torncells import Cells, Flash, Operation
+
+from host_sim.image import read_ring
 
 SECTORS = 4
 SECTOR = 2048
@@ -45,6 +48,10 @@ class State:
     @staticmethod
     def of(ring: Ring) -> State:
         return State(ring.stream, *ring.range(), ring.dropped)
+
+
+class Contradiction(Exception):
+    """The ring says of itself what does not follow from the calls made, or what the host's reader does not find."""
 
 
 @dataclass
@@ -93,11 +100,14 @@ class Score:
 
 
 class Life:
-    """Calls a ring and notes the operations of each call."""
+    """Calls a ring and notes the operations of each call. `model`: what the ring must say after it (`oldest` apart),
+    by the arguments alone.
+    """
 
     def __init__(self, flash: Flash, ring: Ring, state: State | None = None) -> None:
         self.flash, self.ring = flash, ring
         self.moments: list[Moment] = []
+        self.model = state or State(0, 0, 0, 1, 0)
         self.durable = state.released if state else 0
 
     def call(self, verb: Callable, *args: object) -> RingError | None:
@@ -111,10 +121,47 @@ class Life:
             refused = error
         operations, self.flash.operations = self.flash.operations, None
         after = State.of(self.ring)
+        if refused is None:
+            self.expect(verb, *args)
+        self.hold_against(after)
         self.moments += [Moment(operation, before, after, self.durable) for operation in operations]
         if operations and not self.ring._head.unsaved:
             self.durable = after.released
         return refused
+
+    def expect(self, verb: Callable, *args: Any) -> None:
+        """`verb` was called and not refused."""
+        model, ring = self.model, self.ring
+        if verb == ring.format:
+            model = State(args[0], 0, 0, 1, 0)
+        elif verb == ring.append:
+            model = replace(model, next=model.next + 1)
+        elif verb == ring.append_batch:
+            model = replace(model, next=model.next + len(args[0]))
+        elif verb == ring.release:
+            model = replace(model, released=max(model.released, args[0]))
+        elif verb == ring.drop:
+            given_up = max(0, args[0] - model.released)
+            model = replace(model, released=model.released + given_up, dropped=model.dropped + given_up)
+        elif verb == ring.rewind:
+            model = replace(model, released=min(model.released, args[0] - 1))
+        self.model = model
+
+    def hold_against(self, state: State) -> None:
+        """Raises Contradiction where `state` is not what the model says."""
+        if replace(state, oldest=self.model.oldest) != self.model:
+            raise Contradiction(f"the ring says {state}, expected {self.model}")
+
+    def hold_against_reader(self) -> None:
+        """What is in flash by the reader that was written from SPEC.md."""
+        state = State.of(self.ring)
+        image = read_ring(bytes(self.flash.cells.data), 0, SECTORS, SECTOR, self.flash.unit)
+        found = image.stream, image.released, image.next, image.dropped
+        records = dict(image.records)
+        if found != (state.stream, state.released, state.next, state.dropped) or any(
+            records.get(seq) != payload(seq) for seq in range(state.oldest, state.next)
+        ):
+            raise Contradiction(f"the ring says {state}, the reader finds {found} and {len(records)} records")
 
     def append(self, reserve: bool = False) -> RingError | None:
         refused = self.call(self.ring.append, payload(self.ring.range()[2]), reserve)
@@ -147,12 +194,14 @@ class Life:
         """Another object on the same cells; without `clean` it does what is done after a cut."""
         hint = self.ring.hint()
         before = State.of(self.ring)
+        self.hold_against_reader()
         durable = self.durable
         self.ring = ring(self.flash)
         self.flash.operations = []
         self.ring.mount(hint, clean)
         operations, self.flash.operations = self.flash.operations, None
         after = State.of(self.ring)
+        self.hold_against(after)
         self.moments += [Moment(operation, before, after, durable) for operation in operations]
 
 
@@ -243,16 +292,19 @@ def check(flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
 def _faults(
     made: Ring, state: State, before: State | None, after: State, durable: int, wiped: int | None
 ) -> list[tuple[str, str]]:
-    faults = []
+    faults: list[tuple[str, str]] = []
     expected = [each for each in (before, after) if each]
     if state.next < min(each.next for each in expected):
         faults.append(("lost", f"{state}, expected {before} or {after}"))
     elif (state.stream, state.next) not in [(each.stream, each.next) for each in expected]:
         faults.append(("wrong", f"{state}, expected {before} or {after}"))
-    if not state.oldest <= state.released + 1 <= state.next or state.dropped not in [e.dropped for e in expected]:
-        faults.append(("wrong", f"{state}, expected {before} or {after}"))
-    # A sector may have been freed by the very call that opens it: what it gives up may be gone already.
+    drops = [each.dropped for each in expected]
+    # A sector may have been freed by the very call that opens it: what it gives up may be gone already, and counts.
     frees = before is not None and after.oldest > before.released + 1
+    if frees and before:
+        drops = range(before.dropped, max(after.dropped, before.dropped + after.oldest - 1 - durable) + 1)
+    if not state.oldest <= state.released + 1 <= state.next or state.dropped not in drops:
+        faults.append(("wrong", f"{state}, expected {before} or {after}"))
     if frees:
         given_up, cursors = after.released, range(durable, after.released + 1)
         oldest = range(before.oldest if before else 1, after.oldest + 1)
@@ -338,6 +390,9 @@ def torture(unit: int, share: float, part: int = 0, parts: int = 1) -> Iterator[
                 following = following_of(torn, moment)
             except RingError as error:
                 score.fault("lost", f"{name}: {error}")
+                continue
+            except Contradiction as error:
+                score.fault("wrong", f"{name}: {error}")
                 continue
             for second, later in enumerate(following):
                 for again, cells2 in later.operation.torn(rng):

@@ -150,3 +150,9 @@ def test_a_stuck_bit_in_a_header_ends_in_an_error_and_not_in_erases() -> None:
     after = ring(flash)
     after.mount()
     assert after.range()[2] == seq + 1
+
+
+def test_without_the_read_back_nobody_notices_a_stuck_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Window, "_reads_back", lambda *_: True)
+    with pytest.raises((pytest.fail.Exception, AssertionError, KeyError)):
+        test_a_stuck_bit_in_a_header_ends_in_an_error_and_not_in_erases()
