@@ -381,6 +381,9 @@ class Ring:
             self._reader = Reader(self._window, self._headers, self._measure)
         payload = self._reader.read(seq, self._head.lap, self.stream)
         if payload is None:
+            self._window.forget()  # the copy may have been misread
+            payload = self._reader.read(seq, self._head.lap, self.stream)
+        if payload is None:
             self.damaged += 1
             raise KeyError("record %d: damaged in sector %d" % (seq, self._reader.sector))
         return payload
