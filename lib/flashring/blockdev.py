@@ -4,7 +4,7 @@
 class BlockDevice:
     """`device` has the extended interface of `vfs.AbstractBlockDev`: `ioctl`, and `readblocks` and `writeblocks` with
     an offset, which does not erase. Its blocks are the flash's sectors. `unit`: the least that it programs, bytes: 1 on
-    an ESP32, 16 or 32 with flash encryption, 256 on an RP2.
+    an ESP32 (its partition not encrypted), 256 on an RP2.
     """
 
     def __init__(self, device, unit=1):
