@@ -81,6 +81,10 @@ def read_sectors(image: bytes, sectors: Sequence[int], sector_size: int, granula
         ring.damaged += content.damaged
         ring.faults += content.faults
         ring.next, ring.released, ring.dropped = content.next, content.released, content.dropped
+    if log[0].lap == log[-1].lap + 2 - count and ring.released + 1 < log[0].first:
+        # The sector after the head was not free, and its header does not fit.
+        ring.dropped += log[0].first - 1 - ring.released
+        ring.released = log[0].first - 1
     ring.faults += [f"record {seq} is damaged" for seq in ring.damaged]
     # The sector after the head may be erased once all in it is released: then it no longer counts, erased or not.
     if len(log) == count and log[1].first <= ring.released + 1:

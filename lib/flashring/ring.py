@@ -144,7 +144,9 @@ class Ring:
         return stream
 
     def hint(self):
-        """3 bytes for a later `mount`: sector u8, which is all that it uses, and offset u16. It need not be kept, nor still be right."""
+        """3 bytes for a later `mount`: sector u8, which is all that it uses, and offset u16. They need not be kept, nor
+        still be right.
+        """
         offset = min(self._head.position, 0xFFFF)
         return bytes((self._head.lap % self._count & 0xFF, offset & 0xFF, offset >> 8))
 

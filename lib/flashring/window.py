@@ -16,7 +16,8 @@ class Window:
     1 to 0 only and is durable when it returns; more than a page is programmed from the first byte on.
 
     `largest`: the longest payload that will be written, bytes. Rings on one flash may share a window. It holds
-    43 bytes more than that, 128 (a page, where the unit is one), and a sector while `load` was called and `free` was not.
+    43 bytes more than that, 128 (a page, where the unit is one), and a sector while `load` was called and `free` was
+    not.
     """
 
     def __init__(self, flash, largest=1024):

@@ -323,6 +323,8 @@ def _faults(
         except KeyError as error:
             if seq > given_up:
                 faults.append(("lost", f"{error} of {state}"))
+        except (IndexError, ValueError) as error:
+            faults.append(("wrong", f"record {seq}: {error!r} of {state}"))
     return faults
 
 

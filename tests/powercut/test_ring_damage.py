@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from flashring import Ring, RingBusy, RingError, RingFull, Window
 
+from host_sim.image import read_ring
+
 sys.path.insert(0, str(Path(__file__).parent))
 import torncells
 
@@ -107,6 +109,8 @@ def test_a_sector_with_a_header_beyond_mending_counts_as_dropped(unit: int, clea
         assert made.skipped == (released + 1, edge - 1) and edge - 1 > released
         assert now == edge - 1 and made.dropped == dropped + edge - 1 - released
         assert bytes(flash.cells.data[start : start + SECTOR]) == held, "it can still be read by other means"
+    image = read_ring(bytes(flash.cells.data), 0, SECTORS, SECTOR, unit)
+    assert (image.released, image.next, image.dropped) == (edge - 1, end, dropped + edge - 1 - released)
     assert made.idle()
     for seq in range(end, end + 3):
         assert made.append(payload(seq)) == seq

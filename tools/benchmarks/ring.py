@@ -32,8 +32,8 @@ def measure(*arguments: str) -> dict[str, float]:
 def run() -> dict[str, Figure]:
     """`wa_record`: each record durable. `wa_batch16`: every 16, of records that tell their own length;
     `wa_batch16_any`: of any. `wa_page_*`: on pages of 256 bytes. `mount_reads_1mb`: the most flash reads of a mount
-    after a sleep, without a hint, over all places of the head; `mount_reads_1mb_cold`: of one that may follow a cut. `wear_spread`: most erases of a sector minus fewest. `lfs_*`: littlefs, progsize 32 or
-    (page) 256.
+    after a sleep, without a hint, over all places of the head; `mount_reads_1mb_cold`: of one that may follow a cut.
+    `wear_spread`: most erases of a sector minus fewest. `lfs_*`: littlefs, progsize 32 or (page) 256.
     """
     record = measure("ring", "1", "1", "any")
     batch = measure("ring", "1", "16", "told")
