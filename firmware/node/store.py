@@ -110,7 +110,8 @@ class Store:
 
     def _declare_skipped(self, number, ring):
         """Declares what the ring gave up by itself, for a sector's header is damaged; its readings are not known: 0."""
-        (first, last), ring.skipped = ring.skipped, None
+        first, last = ring.skipped
+        ring.forget_skipped()
         self._declare(number, first, last, _UNREADABLE, 0)
 
     def committed(self):

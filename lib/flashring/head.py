@@ -8,10 +8,11 @@ from flashring.walk import Walk
 
 
 class Head:
-    """Fields, all integers: `lap`, `seed` (of its checks), `position` (of the next entry; `size`: closed), `gap` (the
-    next entry must begin anew behind a place that a cut may have touched), `first` (seq of the first record of this
-    sector), `next` (seq), `released`, `dropped`; `unsaved`: `released` is not in flash yet; `owed`:
-    `dropped` is not.
+    """Fields, integers but for `skipped`: `stream` (0: no ring is mounted), `lap`, `seed` (of its checks), `position`
+    (of the next entry; `size`: closed), `gap` (the next entry must begin anew behind a place that a cut may have
+    touched), `first` (seq of the first record of this sector), `next` (seq), `released`, `dropped`; `unsaved`:
+    `released` is not in flash yet; `owed`: `dropped` is not; `damaged` and `skipped`: as the ring's; `failed`: the lap
+    that did not hold when it was opened last.
     """
 
     def __init__(self, window):
@@ -20,7 +21,9 @@ class Head:
         self.unit = window.unit
         # A move that frees the next sector must find room, behind a gap too.
         self.spare = self.round(CURSOR_SIZE + DROP_SIZE)
-        self.damaged = 0
+        self.stream = self.damaged = 0
+        self.skipped = None
+        self.failed = -1
         self.torn = False  # something stands behind the last entry that is none, at `end`
         self.settle = self.end = 0
         self.take(0, 0, 1, 0, 0)

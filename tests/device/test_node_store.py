@@ -525,7 +525,7 @@ def test_bootlogs_of_earlier_versions_are_taken_over():
 
 def _spoil_header(flash, first, ring):
     """Two flipped bits in the header of the sector after the head."""
-    at = (first + (ring._head.lap + 1) % ring._count) * 4096
+    at = (first + (ring._head.lap + 1) % ring._headers.count) * 4096
     flash.cells[at + 3] &= 0xEF if flash.cells[at + 3] & 0x10 else 0xFE
     flash.cells[at + 14] ^= 1
     flash.cells[at + 22] ^= 1
@@ -534,7 +534,7 @@ def _spoil_header(flash, first, ring):
 def test_rows_behind_a_damaged_header_are_declared_once():
     flash = CutFlash(10)
     made = _store(flash)
-    while made.journal._head.lap < 2 or made.journal._after_head_is_free():
+    while made.journal._head.lap < 2 or made.journal._tail.is_free():
         try:
             made.journal.append(bytes(40), True)
         except RingBusy:

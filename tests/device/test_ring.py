@@ -34,12 +34,12 @@ def _ring(unit=1, count=4):
 def _again(flash, ring):
     """A second object on the same flash, held to give the same answers."""
     cells, hint = bytes(flash.cells), ring.hint()
-    other = _Idling(flash, 2, ring._count)
+    other = _Idling(flash, 2, ring._headers.count)
     other.mount(None, True)
-    hinted = _Idling(flash, 2, ring._count)
+    hinted = _Idling(flash, 2, ring._headers.count)
     hinted.mount(hint, True)
     assert flash.cells == cells, "a mount after a sleep writes nothing"
-    cut = _Idling(flash, 2, ring._count)
+    cut = _Idling(flash, 2, ring._headers.count)
     cut.mount(hint)
     for r in (other, hinted, cut):
         assert r.range() == ring.range(), (r.range(), ring.range())

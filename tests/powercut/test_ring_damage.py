@@ -49,7 +49,7 @@ def filled(unit: int, copies: bool, more: int = 0) -> tuple[torncells.Flash, Rin
                 break
             made.drop(full.seq)
             dropped = True
-    while copies and made._after_head_is_free():
+    while copies and made._tail.is_free():
         try:
             made.append(payload(made.range()[2]), True)
         except RingBusy:
