@@ -149,7 +149,7 @@ class _Entries:
         """The cursor that begins anew after `at`, or 0."""
         for page in range(at // _PAGE * _PAGE + _PAGE, len(self.data) - 8, _PAGE):
             entry = self.data[page : page + 9]
-            if entry[:2] == b"\xff\xff":
+            if entry[:2] == b"\xff\xff" or not entry[0]:
                 continue
             start = self._seed ^ (seq & 0xFF) << 16 ^ page
             flipped = (each for each in [entry, *(_flipped(entry, bit) for bit in range(72))] if each[0] == _CURSOR)

@@ -2,7 +2,7 @@
 
 from flashring import checks
 from flashring.commit import HEADER
-from flashring.entries import CURSOR_SIZE, DROP_SIZE, PAGE, blank
+from flashring.entries import CURSOR_SIZE, DROP_SIZE, PAGE, blank, extent, void
 from flashring.headers import DROPPED, FIRST, RELEASED
 from flashring.walk import Walk
 
@@ -60,17 +60,23 @@ class Head:
         self.next, self.released, self.dropped = walk.next, walk.released, walk.dropped
         self.settle, self.end = walk.settle, walk.aligned(view, walk.at)
         self.torn = not blank(view, walk.at)
-        self.damaged = walk.damaged + self.torn
+        entry_torn = self.torn and self.end < self.size
+        self.damaged = walk.damaged + (self.torn and not (entry_torn and void(view, self.end)))
         if found.plain:
             self.position = self.size
         elif clean and not self.torn:
             self.position = self.round(walk.at)
         else:
-            self.skip(max(walk.at, self._window.tail(walk.at) - 1))
+            torn_end = extent(view, self.end)[0] if entry_torn else 0
+            self.skip(max(self.round(walk.at), self._window.tail(walk.at) - 1, torn_end - 1))
 
     def skip(self, at):
-        """A cut may have touched what is at `at` and the page behind it: go on in the page after."""
-        self.position = min((at // PAGE + 2) * PAGE, self.size)
+        """The page of `at` is the last that may have been written to, or that shows it.
+
+        The page behind may have been begun with no bit to show for it, and the one behind that have suffered from it.
+        The next entry goes to the third, after marks in those two.
+        """
+        self.position = min((at // PAGE + 3) * PAGE, self.size)
         self.gap = True
 
     def fits(self, size, spare):
@@ -96,6 +102,8 @@ class Head:
         data = self._window.commit.data
         if self._spoilt:
             self._window.void(sector, self._spoilt)
+        if self.gap:
+            self._mark(sector, at)
         self._spoilt = at
         self.skip(at + len(data) - 1)  # nothing more goes there, should the port raise
         if not self._window.write(sector, at):
@@ -104,3 +112,8 @@ class Head:
         self.position = at + len(data)
         self.gap = self.unsaved = self.owed = False
         return True
+
+    def _mark(self, sector, at):
+        """Show the next mount that `at` was begun, even if nothing of it is seen there."""
+        self._window.void(sector, at - 2 * PAGE)
+        self._window.void(sector, at - PAGE)

@@ -112,7 +112,7 @@ class Walk:
     def beyond(self, view, at, seq, seed):
         """The entry that begins anew behind a place that a cut may have touched, or -1."""
         for place in range(at // PAGE * PAGE + PAGE, len(view) - CURSOR_SIZE, PAGE):
-            if view[place] == BLANK and view[place + 1] == BLANK:
+            if view[place] == BLANK and view[place + 1] == BLANK or not view[place]:
                 continue
             entry = view[place : place + CURSOR_SIZE]
             start = checks.entry_seed(seed, place, seq)

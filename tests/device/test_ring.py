@@ -17,11 +17,12 @@ class _Idling(Ring):
 
     def append(self, payload, reserve=False):
         """As Ring's."""
-        try:
-            return super().append(payload, reserve)
-        except RingBusy:
-            self.idle()
-            return super().append(payload, reserve)
+        for _ in range(2):
+            try:
+                return super().append(payload, reserve)
+            except RingBusy:
+                self.idle()
+        return super().append(payload, reserve)
 
 
 def _ring(unit=1, count=4):
@@ -45,6 +46,7 @@ def _again(flash, ring):
         assert r.range() == ring.range(), (r.range(), ring.range())
         assert (r.stream, r.dropped, r.damaged) == (ring.stream, ring.dropped, 0)
     assert other.hint() == hinted.hint()
+    flash.cells[:] = cells  # where a cut may have been, a mount leaves its marks
     return other
 
 
@@ -521,13 +523,15 @@ def test_after_a_cut_nothing_is_written_where_it_may_have_been():
         ring = Ring(flash, 2, 4)
         ring.mount()
         ring.append(b"after")
-        boundary = (end - 1) // 256 * 256 + 512
-        assert flash.cells[end:boundary] == b"\xff" * (boundary - end) and flash.cells[boundary] == 0xFB
+        boundary = end // 256 * 256 + 768
+        marks = b"\0\0\0\0" + b"\xff" * 252
+        assert flash.cells[boundary - 512 : boundary] == 2 * marks and flash.cells[boundary] == 0xFB
+        assert flash.cells[end : boundary - 512] == b"\0\0\0\0" + b"\xff" * (boundary - end - 516)
         ring = Ring(flash, 2, 4)
         ring.mount(None, True)
         ring.append(b"at once")
         assert [ring.read(seq) for seq in (1, 2, 3)] == [b"before", b"after", b"at once"]
-        assert ring._head.position < boundary - 2 * 4096 + 3 * 256
+        assert ring._head.position <= boundary - 2 * 4096 + (2 * 256 if unit == 256 else 256)
 
 
 def test_what_a_cut_may_have_erased_is_erased_again():

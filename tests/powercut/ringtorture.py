@@ -7,6 +7,7 @@ From each operation the cells are torn, the ring mounted and held against that; 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections import Counter
@@ -20,19 +21,60 @@ from torncells import Cells, Flash, Operation
 
 from host_sim.image import read_ring
 
-SECTORS = 4
-SECTOR = 2048
 LARGEST = 300
 FIRST_LAP = 65_533  # of an older ring that stands there: laps pass 2^16 on the way
 STREAM = 77
-GEOMETRIES = {"byte": 1, "align 16": 16, "align 32": 32, "page": 256}
 
 
-def payload(seq: int) -> bytes:
-    """What record `seq` holds: nobody need remember it."""
+def measure(view: memoryview, start: int) -> int:
+    """The length of the record that starts there, where records tell their own."""
+    return view[start] | view[start + 1] << 8
+
+
+@functools.cache
+def _record(seq: int) -> bytes:
     rng = random.Random(seq)
-    length = rng.choice((0, 5, 30, 30, 41, 61, 62, 130, 280))
-    return bytes(rng.choices((0x00, 0xFF, seq & 0xFF, 0x5A), k=length))
+    return bytes(rng.choices((0x00, 0xFF, seq & 0xFF, 0x5A), k=rng.choice((0, 5, 30, 30, 41, 61, 62, 130, 280))))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A flash and a ring on all of it; `runs`: its records tell their own length."""
+
+    unit: int
+    sectors: int = 4
+    sector: int = 2048
+    runs: bool = False
+
+    def flash(self, rng: random.Random, cells: Cells | None = None, misread: int = -1) -> Flash:
+        """`cells`, or erased ones."""
+        return Flash(self.unit, self.sector, cells or Cells.erased(self.sectors * self.sector), rng, misread=misread)
+
+    def ring(self, flash: Flash) -> Ring:
+        """The ring of all sectors of `flash`, not mounted."""
+        return Ring(flash, 0, self.sectors, Window(flash, LARGEST), measure if self.runs else None)
+
+    def payload(self, seq: int) -> bytes:
+        """What record `seq` holds: nobody need remember it."""
+        record = _record(seq)
+        return (2 + len(record)).to_bytes(2, "little") + record if self.runs else record
+
+    def records(self, found: list[tuple[int, bytes]]) -> dict[int, bytes]:
+        """What the host's reader has found, by number; to it a run of records is one."""
+        if not self.runs:
+            return dict(found)
+        records: dict[int, bytes] = {}
+        for seq, run in found:
+            while run:
+                length = measure(memoryview(run), 0)
+                records[seq], run, seq = run[:length], run[length:], seq + 1
+        return records
+
+
+GEOMETRIES = {
+    "byte": Geometry(1), "align 16": Geometry(16), "align 32": Geometry(32), "page": Geometry(256),
+    "runs": Geometry(1, 3, 4096, True),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,8 +146,8 @@ class Life:
     by the arguments alone.
     """
 
-    def __init__(self, flash: Flash, ring: Ring, state: State | None = None) -> None:
-        self.flash, self.ring = flash, ring
+    def __init__(self, geometry: Geometry, flash: Flash, ring: Ring, state: State | None = None) -> None:
+        self.geometry, self.flash, self.ring = geometry, flash, ring
         self.moments: list[Moment] = []
         self.model = state or State(0, 0, 0, 1, 0)
         self.durable = state.released if state else 0
@@ -155,25 +197,43 @@ class Life:
     def hold_against_reader(self) -> None:
         """What is in flash by the reader that was written from SPEC.md."""
         state = State.of(self.ring)
-        image = read_ring(bytes(self.flash.cells.data), 0, SECTORS, SECTOR, self.flash.unit)
+        shape = self.geometry
+        image = read_ring(bytes(self.flash.cells.data), 0, shape.sectors, shape.sector, shape.unit)
         found = image.stream, image.released, image.next, image.dropped
-        records = dict(image.records)
+        records = shape.records(image.records)
         if found != (state.stream, state.released, state.next, state.dropped) or any(
-            records.get(seq) != payload(seq) for seq in range(state.oldest, state.next)
+            records.get(seq) != shape.payload(seq) for seq in range(state.oldest, state.next)
         ):
             raise Contradiction(f"the ring says {state}, the reader finds {found} and {len(records)} records")
 
+    def hold_for_good(self, first: int) -> None:
+        """What stands from record `first` on is read again, in whatever way the cells read by then."""
+        state = State.of(self.ring)
+        for _ in range(2):
+            again = self.geometry.ring(self.flash)
+            again.mount(None, True)
+            if replace(State.of(again), oldest=state.oldest, released=state.released) != state:
+                raise Contradiction(f"{state}, then {State.of(again)}")
+            for seq in range(max(first, state.oldest), state.next):
+                try:
+                    if again.read(seq) == self.geometry.payload(seq):
+                        continue
+                except KeyError:
+                    pass
+                raise Contradiction(f"record {seq} of {state} is not there another time")
+
     def append(self, reserve: bool = False) -> RingError | None:
-        refused = self.call(self.ring.append, payload(self.ring.range()[2]), reserve)
+        refused = self.call(self.ring.append, self.geometry.payload(self.ring.range()[2]), reserve)
         if isinstance(refused, RingBusy):
             self.call(self.ring.idle)
-            refused = self.call(self.ring.append, payload(self.ring.range()[2]), reserve)
+            refused = self.call(self.ring.append, self.geometry.payload(self.ring.range()[2]), reserve)
         return refused
 
     def append_batch(self, count: int) -> None:
         first = self.ring.range()[2]
-        batch = [payload(first + i) for i in range(count)]
-        while batch and (sum(map(len, batch)) + len(batch) > LARGEST or max(map(len, batch)) > 255):
+        batch = [self.geometry.payload(first + i) for i in range(count)]
+        longest = LARGEST if self.geometry.runs else 255
+        while batch and (sum(map(len, batch)) + len(batch) > LARGEST or max(map(len, batch)) > longest):
             batch.pop()
         if batch and isinstance(self.call(self.ring.append_batch, batch), RingBusy):
             self.call(self.ring.idle)
@@ -196,7 +256,7 @@ class Life:
         before = State.of(self.ring)
         self.hold_against_reader()
         durable = self.durable
-        self.ring = ring(self.flash)
+        self.ring = self.geometry.ring(self.flash)
         self.flash.operations = []
         self.ring.mount(hint, clean)
         operations, self.flash.operations = self.flash.operations, None
@@ -205,22 +265,17 @@ class Life:
         self.moments += [Moment(operation, before, after, durable) for operation in operations]
 
 
-def ring(flash: Flash) -> Ring:
-    """The ring of all sectors of `flash`."""
-    return Ring(flash, 0, SECTORS, Window(flash, LARGEST))
-
-
-def lived(unit: int, steps: int = 150) -> Life:
+def lived(geometry: Geometry, steps: int = 150) -> Life:
     """Format over an older ring; fill, release one by one, drop, rewind, copy forward, batches; wrap several times,
     with and without idle; restarts of both kinds."""
-    rng = random.Random(unit)
-    flash = Flash(unit, SECTOR, Cells.erased(SECTORS * SECTOR), rng)
+    rng = random.Random(geometry.unit)
+    flash = geometry.flash(rng)
     old = Commit(64)
     old.begin(0, checks.lap_seed(FIRST_LAP))
     old.header(FIRST_LAP, 5, 1, 0, 0)
-    old.pad(unit)
-    flash.program(FIRST_LAP % SECTORS * SECTOR, old.data)
-    life = Life(flash, ring(flash))
+    old.pad(geometry.unit)
+    flash.program(FIRST_LAP % geometry.sectors * geometry.sector, old.data)
+    life = Life(geometry, flash, geometry.ring(flash))
     life.call(life.ring.format, STREAM)
     while not life.append():
         pass
@@ -256,12 +311,12 @@ def lived(unit: int, steps: int = 150) -> Life:
     return life
 
 
-def check(flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
+def check(geometry: Geometry, flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
     """Mount after a cut at `moment` and hold the ring against what was promised. None: it says that there was no ring
     yet, or it failed."""
     score.cuts += 1
     before, after = moment.before, moment.after
-    made = ring(flash)
+    made = geometry.ring(flash)
     try:
         made.mount()
         flash.misread = -1
@@ -275,11 +330,11 @@ def check(flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
         return None
     if before is None and state.stream != STREAM:
         return None  # the older ring
-    faults = _faults(made, state, before, after, moment.durable, moment.wiped)
+    faults = _faults(geometry, made, state, before, after, moment.durable, moment.wiped)
     for what, text in faults:
         score.fault(what, f"{name}: {text}")
     # What it has said holds, however often the cells are read.
-    again = ring(flash)
+    again = geometry.ring(flash)
     again.mount(made.hint(), True)
     said = State.of(again)
     if moment.wiped is not None and said.oldest <= said.released + 1:
@@ -290,7 +345,7 @@ def check(flash: Flash, moment: Moment, score: Score, name: str) -> Ring | None:
 
 
 def _faults(
-    made: Ring, state: State, before: State | None, after: State, durable: int, wiped: int | None
+    geometry: Geometry, made: Ring, state: State, before: State | None, after: State, durable: int, wiped: int | None
 ) -> list[tuple[str, str]]:
     faults: list[tuple[str, str]] = []
     expected = [each for each in (before, after) if each]
@@ -318,7 +373,7 @@ def _faults(
         faults.append((what, f"{state}, expected {before} or {after}, released in {list(cursors)[:5]}"))
     for seq in range(state.oldest, state.next):
         try:
-            if made.read(seq) != payload(seq):
+            if made.read(seq) != geometry.payload(seq):
                 faults.append(("wrong", f"record {seq} of {state}"))
         except KeyError as error:
             if seq > given_up:
@@ -328,68 +383,73 @@ def _faults(
     return faults
 
 
-def recover(flash: Flash, made: Ring) -> list[Moment]:
-    """What a node does next: append twice, idle, release, append. Returns the moments of it."""
-    life = Life(flash, made, State.of(made))
+def recover(geometry: Geometry, flash: Flash, made: Ring) -> list[Moment]:
+    """What a node does next: sleep, perhaps; append twice, idle, release, append. Returns the moments of it."""
+    life = Life(geometry, flash, made, State.of(made))
+    first = life.ring.range()[1] + 1
+    if flash.rng.random() < 0.5:
+        life.boot(clean=True)
     for step in range(3):
         refused = life.append()
         if isinstance(refused, RingFull):
-            life.call(made.release, made.range()[1] + 1)
+            life.call(life.ring.release, life.ring.range()[1] + 1)
         for _ in range(2):
             if not isinstance(refused, RingFull):
                 break
-            if life.call(made.drop, refused.seq):
+            if life.call(life.ring.drop, refused.seq):
                 raise RingError("no way out of a full ring")
             refused = life.append()
         if refused:
             raise RingError(f"no room after what was asked for: {refused}")
         if step == 1:
-            life.call(made.idle)
-            life.call(made.release, made.range()[2] - 2)
+            life.call(life.ring.idle)
+            life.call(life.ring.release, life.ring.range()[2] - 2)
+    life.hold_for_good(first)
     return life.moments
 
 
-def following_of(flash: Flash, cut: Moment) -> list[Moment]:
+def following_of(geometry: Geometry, flash: Flash, cut: Moment) -> list[Moment]:
     """The moments of what follows `cut`: the mount, which has told nobody anything before it returns, and what a node
     does next.
     """
     flash.operations = []
-    made = ring(flash)
+    made = geometry.ring(flash)
     made.mount()
     operations, flash.operations = flash.operations, None
     mounting = [Moment(operation, cut.before, cut.after, cut.durable) for operation in operations]
-    following = mounting + recover(flash, made)
+    following = mounting + recover(geometry, flash, made)
     for moment in following:
         moment.wiped = cut.wiped
     return following
 
 
-def torture(unit: int, share: float, part: int = 0, parts: int = 1) -> Iterator[tuple[int, int, Score]]:
+def torture(geometry: Geometry, share: float, part: int = 0, parts: int = 1) -> Iterator[tuple[int, int, Score]]:
     """Yields (operations done, operations in all, the score so far) after each operation of this part of `parts` of the
     life.
 
     `share`: of the first cuts after which what follows is cut, too, and of the ways to cut that.
     """
-    moments = lived(unit).moments[part::parts]
+    moments = lived(geometry).moments[part::parts]
+    unit = geometry.unit
     score = Score()
     for number, moment in enumerate(moments):
         rng = random.Random(f"{unit} {part} {number}")
         kind = "erase" if moment.operation.erase else "program"
         for mode, cells in moment.operation.torn(rng):
-            flash = Flash(unit, SECTOR, cells.copy(), random.Random(rng.random()))
+            flash = geometry.flash(random.Random(rng.random()), cells.copy())
             score.kinds[f"{kind}, {mode}"] += 1
             name = f"unit {unit}, operation {number * parts + part} ({kind}, {mode})"
-            made = check(flash, moment, score, name)
+            made = check(geometry, flash, moment, score, name)
             for read in rng.sample(range(14), 2) if mode in ("nothing", "all", "done") else ():
-                flash = Flash(unit, SECTOR, cells.copy(), random.Random(rng.random()), misread=read)
-                check(flash, moment, score, f"{name}, read {read} at mount misread")
+                flash = geometry.flash(random.Random(rng.random()), cells.copy(), read)
+                check(geometry, flash, moment, score, f"{name}, read {read} at mount misread")
                 score.kinds["a misread at mount"] += flash.misreads
             if made is None or rng.random() >= share:
                 continue
-            torn = Flash(unit, SECTOR, cells, random.Random(rng.random()))
+            torn = geometry.flash(random.Random(rng.random()), cells)
             try:
                 # With loose bits another mount may see the other outcome: what it then does is judged by what it saw.
-                following = following_of(torn, moment)
+                following = following_of(geometry, torn, moment)
             except RingError as error:
                 score.fault("lost", f"{name}: {error}")
                 continue
@@ -401,6 +461,6 @@ def torture(unit: int, share: float, part: int = 0, parts: int = 1) -> Iterator[
                     if rng.random() >= share:
                         continue
                     score.kinds[f"second: {again}"] += 1
-                    check(Flash(unit, SECTOR, cells2, random.Random(rng.random())), later, score,
+                    check(geometry, geometry.flash(random.Random(rng.random()), cells2), later, score,
                           f"{name}, then {second} ({again})")  # fmt: skip
         yield number + 1, len(moments), score

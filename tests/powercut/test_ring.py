@@ -20,21 +20,22 @@ import torncells
 
 @pytest.mark.parametrize("name", torture.GEOMETRIES)
 def test_a_cut_at_a_sample_of_operations(name: str) -> None:
-    """Every fourth operation of the life, from another one on in each geometry."""
+    """Every fifth operation of the life, from another one on in each geometry."""
     part = list(torture.GEOMETRIES).index(name)
     *_, (_, _, score) = torture.torture(torture.GEOMETRIES[name], 0.1, part, len(torture.GEOMETRIES))
     assert score.clean, "\n".join(score.faults)
     wanted = {f"program, {mode}" for mode in torncells.MODES_OF_A_PROGRAM}
     wanted |= {f"erase, {mode}" for mode in torncells.MODES_OF_AN_ERASE}
-    assert wanted <= set(score.kinds) and score.kinds["a misread at mount"] > 100, "a way to tear was never tried"
+    assert wanted <= set(score.kinds) and score.kinds["a misread at mount"] > 60, "a way to tear was never tried"
     assert sum(count for kind, count in score.kinds.items() if kind.startswith("second")) > 300
 
 
-@pytest.mark.parametrize(("name", "unit"), torture.GEOMETRIES.items())
-def test_erasing_what_is_released_leaves_the_newest_and_what_is_not(name: str, unit: int) -> None:
-    cells = torncells.Cells.erased(torture.SECTORS * torture.SECTOR)
-    flash = torncells.Flash(unit, torture.SECTOR, cells, random.Random(1))
-    life = torture.Life(flash, torture.ring(flash))
+@pytest.mark.parametrize("name", torture.GEOMETRIES)
+def test_erasing_what_is_released_leaves_the_newest_and_what_is_not(name: str) -> None:
+    geometry = torture.GEOMETRIES[name]
+    flash = geometry.flash(random.Random(1))
+    cells = flash.cells
+    life = torture.Life(geometry, flash, geometry.ring(flash))
     life.call(life.ring.format, 77)
     life.wipe()
     assert torture.State.of(life.ring) == torture.State(77, 1, 0, 1, 0)
@@ -54,10 +55,10 @@ def test_erasing_what_is_released_leaves_the_newest_and_what_is_not(name: str, u
         life.boot(clean=False)
         assert life.ring.range() == (oldest, seq, end)
         for each in range(oldest, end):
-            assert life.ring.read(each) == torture.payload(each)
+            assert life.ring.read(each) == geometry.payload(each)
     oldest, *_ = life.ring.range()
     held = bytes(cells.data)
-    gone = [torture.payload(seq) for seq in range(1, oldest) if len(torture.payload(seq)) > 40]
+    gone = [geometry.payload(seq) for seq in range(1, oldest) if len(geometry.payload(seq)) > 40]
     assert gone and not any(payload in held for payload in gone), "what is released can still be read from the flash"
     for _ in range(end):  # and the ring goes round over what was wiped
         life.append()
@@ -67,8 +68,8 @@ def test_erasing_what_is_released_leaves_the_newest_and_what_is_not(name: str, u
 
 def test_a_header_that_reads_now_so_now_so_is_settled_by_the_mount() -> None:
     """Whichever of a mount's reads takes it for whole, the next mount finds the same ring."""
-    score = torture.Score()
-    for moment in torture.lived(32).moments:
+    score, geometry = torture.Score(), torture.GEOMETRIES["align 32"]
+    for moment in torture.lived(geometry).moments:
         start, data = moment.operation.start, moment.operation.data
         if data[:2] != b"\x52\x01" or moment.operation.cells.data[start] != 0xFF or moment.before is None:
             continue
@@ -78,14 +79,14 @@ def test_a_header_that_reads_now_so_now_so_is_settled_by_the_mount() -> None:
             cells.data[start : start + len(data)] = data
             for place in rng.sample(range(26), 3):  # two flipped bits are too many to be put right
                 cells.loose[start + place] = 1 << rng.randrange(8) & ~data[place]
-            torture.check(torncells.Flash(32, torture.SECTOR, cells, rng), moment, score, f"seed {seed}")
+            torture.check(geometry, geometry.flash(rng, cells), moment, score, f"seed {seed}")
     assert score.clean, "\n".join(score.faults)
 
 
 def test_the_life_wraps_and_passes_65536() -> None:
-    for unit in torture.GEOMETRIES.values():
-        life = torture.lived(unit)
-        assert sum(moment.operation.erase for moment in life.moments) > 4 * torture.SECTORS
+    for geometry in torture.GEOMETRIES.values():
+        life = torture.lived(geometry)
+        assert sum(moment.operation.erase for moment in life.moments) > 2 * geometry.sectors, geometry
         assert life.ring._head.lap > 1 << 16 > torture.FIRST_LAP
 
 
@@ -193,10 +194,10 @@ BUGS = (
 def test_a_planted_bug_is_caught(plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     assert entries.checks is checks and ring.Head is Head
     plant(monkeypatch)
-    for unit in (256, 1):  # the cheaper first: each of these is seen there
+    for name in ("page", "byte"):  # the cheaper first: each of these is seen there
         for part in range(4):
             try:
-                if any(not score.clean for _, _, score in torture.torture(unit, 0.1, part, 4)):
+                if any(not score.clean for _, _, score in torture.torture(torture.GEOMETRIES[name], 0.1, part, 4)):
                     return
             except torture.Contradiction:
                 return

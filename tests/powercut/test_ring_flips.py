@@ -18,13 +18,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 import ringtorture as torture
 import torncells
 
+SECTORS, SECTOR = torture.Geometry(1).sectors, torture.Geometry(1).sector
+payload_of = torture.Geometry(1).payload
+
 
 def written(unit: int) -> tuple[torncells.Flash, torture.State, list[list[int]]]:
     """A ring of several laps, its last boot after a cut, its newest sector about half full."""
     batches: list[list[int]] = []
     kept = 30 if unit < 256 else 6
-    flash = torncells.Flash(unit, torture.SECTOR, torncells.Cells.erased(4 * torture.SECTOR), random.Random(1))
-    life = torture.Life(flash, torture.ring(flash))
+    geometry = torture.Geometry(unit)
+    flash = geometry.flash(random.Random(1))
+    life = torture.Life(geometry, flash, geometry.ring(flash))
     life.call(life.ring.format, torture.STREAM)
     for step in range(120):
         life.append()
@@ -36,7 +40,7 @@ def written(unit: int) -> tuple[torncells.Flash, torture.State, list[list[int]]]
         if step % 11 == 10:
             life.call(life.ring.idle)
             life.boot(clean=step % 22 == 21)
-    while life.ring.room() > torture.SECTOR // 2 or life.ring.room() < torture.SECTOR // 4:
+    while life.ring.room() > SECTOR // 2 or life.ring.room() < SECTOR // 4:
         life.append()
         life.call(life.ring.release, life.ring.range()[2] - kept)
     return flash, torture.State.of(life.ring), batches
@@ -46,7 +50,7 @@ def look(
     flash: torncells.Flash, state: torture.State, batches: list[list[int]], clean: bool, at: int
 ) -> tuple[int | None, int]:
     """(the one record that is gone or None, how much damage the ring counts)."""
-    ring = Ring(flash, 0, torture.SECTORS, Window(flash, torture.LARGEST))
+    ring = Ring(flash, 0, SECTORS, Window(flash, torture.LARGEST))
     ring.mount(None, clean)
     oldest, released, following = ring.range()
     assert oldest == state.oldest, at
@@ -56,7 +60,7 @@ def look(
     gone = []
     for seq in range(oldest, state.next):
         try:
-            assert ring.read(seq) == torture.payload(seq), (at, seq)
+            assert ring.read(seq) == payload_of(seq), (at, seq)
         except KeyError:
             gone.append(seq)
     assert len(gone) <= 1 or gone in batches, (at, gone)  # a batch is one record here: it has one check
@@ -84,16 +88,16 @@ def flip(unit: int, of_headers: int, of_sectors: int) -> int:
         data = bytearray(whole)
         data[place // 8] ^= 1 << place % 8
         cells = torncells.Cells(data, bytearray(len(data)))
-        port = torncells.Flash(unit, torture.SECTOR, cells, random.Random(1))
+        port = torncells.Flash(unit, SECTOR, cells, random.Random(1))
         gone, counted = look(port, state, batches, True, place)
         lost += gone is not None
         assert gone is None or counted, f"bit {place}: record {gone} is gone and nobody counted"
-        image = read_ring(bytes(data), 0, torture.SECTORS, torture.SECTOR, unit)
+        image = read_ring(bytes(data), 0, SECTORS, SECTOR, unit)
         seen = {seq: payload for seq, payload in image.records}
         assert set(range(state.oldest, state.next)) - set(seen) <= set(range(gone or 0, (gone or 0) + 3)), place
-        assert all(payload == torture.payload(seq) for seq, payload in seen.items()), place
+        assert all(payload == payload_of(seq) for seq, payload in seen.items()), place
         if place % 7 == 0:
-            tolerant = _Tolerant(unit, torture.SECTOR, torncells.Cells(bytearray(data), bytearray(len(data))),
+            tolerant = _Tolerant(unit, SECTOR, torncells.Cells(bytearray(data), bytearray(len(data))),
                                  random.Random(1))  # fmt: skip
             look(tolerant, state, batches, False, place)
     return lost
@@ -122,22 +126,22 @@ def test_a_ring_goes_on_behind_damage() -> None:
         data = bytearray(whole)
         place = rng.randrange(8 * len(data))
         data[place // 8] ^= 1 << place % 8
-        port = _Tolerant(1, torture.SECTOR, torncells.Cells(data, bytearray(len(data))), random.Random(1))
-        ring = Ring(port, 0, torture.SECTORS, Window(port, torture.LARGEST))
+        port = _Tolerant(1, SECTOR, torncells.Cells(data, bytearray(len(data))), random.Random(1))
+        ring = Ring(port, 0, SECTORS, Window(port, torture.LARGEST))
         ring.mount()
         following = ring.range()[2]
         for seq in range(following, following + 60):
             try:
-                assert ring.append(torture.payload(seq)) == seq
+                assert ring.append(payload_of(seq)) == seq
             except RingBusy:
                 ring.idle()
-                assert ring.append(torture.payload(seq)) == seq
+                assert ring.append(payload_of(seq)) == seq
             ring.release(seq - 20)
         oldest, _, end = ring.range()
         missing = 0
         for seq in range(oldest, end):
             try:
-                assert ring.read(seq) == torture.payload(seq)
+                assert ring.read(seq) == payload_of(seq)
             except KeyError:
                 missing += 1
         assert missing <= 3, place

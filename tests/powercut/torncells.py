@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 ERASED = 0xFF
+PAGE = 256  # bytes that one program command of a NOR chip takes
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Operation:
     start: int
     data: bytes
     erase: bool
+    sector_size: int
 
     def torn(self, rng: random.Random) -> Iterator[tuple[str, Cells]]:
         """(mode, what is left) for each way in which it can be cut."""
@@ -44,10 +46,12 @@ class Operation:
             cells.data[self.start : end] = data.to_bytes(size, "big")
             cells.loose[self.start : end] = (kept & ~changed | loose).to_bytes(size, "big")
             yield mode, cells
+        if not self.erase:
+            yield from _beyond(self, rng)
 
 
 MODES_OF_A_PROGRAM = ("nothing", "prefix", "few bits", "half the bits", "most bits", "all", "one bit missing",
-                      "loose", "prefix, then loose", "one bit loose")  # fmt: skip
+                      "loose", "prefix, then loose", "one bit loose", "few loose", "next page loose")  # fmt: skip
 MODES_OF_AN_ERASE = ("nothing", "few bits", "half the bits", "most bits", "prefix", "done", "all zero", "stray zeros",
                      "loose", "blank but for loose bits")  # fmt: skip
 
@@ -88,6 +92,27 @@ def _programs(operation: Operation, rng: random.Random) -> Iterator[tuple[str, i
     yield "loose", old, moving
     yield "prefix, then loose", old & ~(moving & first), moving & ~first & first >> 64
     yield "one bit loose", new, loose
+    yield "few loose", old, _one(rng, moving) | _one(rng, moving)
+
+
+def _beyond(operation: Operation, rng: random.Random) -> Iterator[tuple[str, Cells]]:
+    """A program of several pages is done page by page. It is cut in one of them, and bits of the page behind that, if
+    there is one in this sector and it is blank, read now so, now so, though no program was ever due there.
+    """
+    end = operation.start + len(operation.data)
+    cut = rng.randrange(operation.start, end)
+    page = cut // PAGE * PAGE
+    behind = page + PAGE
+    cells = operation.cells.copy()
+    if behind % operation.sector_size == 0 or any(byte != ERASED for byte in cells.data[behind : behind + PAGE]):
+        return
+    for place in range(operation.start, cut):
+        cells.data[place] &= operation.data[place - operation.start]
+    if rng.random() < 0.5:  # the page that is cut reads as it did before
+        cells.data[page:behind] = operation.cells.data[page:behind]
+    for _ in range(rng.randrange(1, 9)):
+        cells.loose[behind + rng.randrange(PAGE)] |= 1 << rng.randrange(8)
+    yield "next page loose", cells
 
 
 def _erases(operation: Operation, rng: random.Random) -> Iterator[tuple[str, int, int]]:
@@ -177,4 +202,4 @@ class Flash:
 
     def _note(self, start: int, data: bytes, erase: bool) -> None:
         if self.operations is not None:
-            self.operations.append(Operation(self.cells.copy(), start, data, erase))
+            self.operations.append(Operation(self.cells.copy(), start, data, erase, self.sector_size))

@@ -163,13 +163,14 @@ def of_mount():
         if other.range() != ring.range():
             raise ValueError(f"mounted {other.range()}, not {ring.range()}")
         for _ in range(2):  # behind the head an old sector, then an erased one
-            start = ring._headers.sector(ring._head.lap + 1) * SECTOR
-            held = bytes(memoryview(cells.cells)[start : start + SECTOR])
+            starts = [ring._headers.sector(ring._head.lap + more) * SECTOR for more in range(2)]
+            held = [bytes(memoryview(cells.cells)[start : start + SECTOR]) for start in starts]
             other = flashring.Ring(cells, 0, count)
             before = cells.reads
             other.mount()
             cold = max(cold, cells.reads - before)
-            cells.cells[start : start + SECTOR] = held  # the mount has spoilt it
+            for start, sector in zip(starts, held):  # the mount has left its marks there
+                cells.cells[start : start + SECTOR] = sector
             ring.idle()
     print(json.dumps({"reads": worst, "cold": cold}))
 
