@@ -1,0 +1,55 @@
+"""A torn record of 62 bytes or more, whose first byte a cut has left as that of a move of the cursor: what follows it
+then is the record's own torn payload, and that must witness nothing.
+
+The masks were searched for (one in two million such tears leads on into a place that fits 18 bits of check by chance).
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from flashring import Ring, Window
+
+from host_sim.image import read_ring
+
+sys.path.insert(0, str(Path(__file__).parent))
+import torncells
+
+FIRST, SECOND = b"\x01" * 37, b"\x02" * 74
+# (unit, place of the record, what the cut left of it)
+TORN = (
+    (256, 512, "fbfe6ff39a7fdf8f9bbf7feebfbefbcabf1f72f6afdfd69fdffff77f57e71fff5ef6ffcff66ffbe7bfcff3beb3ef77f7fb"
+               "cbf7f3f7fbcf6ff6fe5ae77fd2dfefd3ebf7f6e7ffe6feefbf7fffbfff5efef7"),
+    (256, 512, "fcfffff77fbff6bfbfabbefbd7b3ffaffeffefdfdeff6b3ff7f7ead77fdef6eebb7f9b7e7fe6ffff5757ebcf6677dfaf27"
+               "fe57c7db275ffe7eaefa1fe2beeff31fef9b5ffffb7bff6ffb6bdfb6fb7dfebf"),
+    (256, 512, "fbfeecd7b7f7fff3df7f6f7fd6defb6697fb3bfe5fcaff76df3fefcff6bf7fbfdfff7fcfdfcfe736bfb7f73fabfb77bb37f"
+               "e7f5bf77f4f7f37f2ff5ef6effe3fefab37bbeeaaff7abf73f7cfe7dfff3fbb"),
+    (1, 66, "fb5e6fdef7f7baf766dfd2cf8fdbc7ffbbd73bdf9ffb9b8f5faf4faffe97ffffff9fef77bb9ef7ff7fffa7be53fff64ef7fbbb3edf"
+            "feefee272fff5fbebffabe1fba971b43bf6bb7fffbdffbcfffbfdfcc"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("unit", "place", "left"), TORN, ids=("cursor", "drop", "two steps on", "byte-programmed"))
+def test_the_payload_of_a_torn_record_is_no_witness(unit: int, place: int, left: str) -> None:
+    cells = torncells.Cells.erased(4 * 4096)
+    flash = torncells.Flash(unit, 4096, cells, random.Random(1))
+    made = Ring(flash, 0, 4, Window(flash, 100))
+    made.format(2)
+    made.append(FIRST)
+    flash.operations = []
+    made.append(SECOND)
+    operation = flash.operations[-1]
+    torn = bytes.fromhex(left)
+    whole = operation.data[: len(torn)]
+    assert operation.start == place and all(a & b == b for a, b in zip(torn, whole, strict=True)), "no tear of it"
+    cells = operation.cells.copy()
+    cells.data[place : place + len(torn)] = torn
+    image = read_ring(bytes(cells.data), 0, 4, 4096, unit)
+    flash = torncells.Flash(unit, 4096, cells, random.Random(1))
+    made = Ring(flash, 0, 4, Window(flash, 100))
+    made.mount()
+    assert made.range() == (1, 0, 2)
+    assert image.records == [(1, FIRST)] and image.next == 2
