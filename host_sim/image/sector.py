@@ -175,17 +175,42 @@ class _Entries:
         return 0
 
     def after_damage(self, at: int, seq: int) -> tuple[int, int]:
-        """(place, its seq) of the entry that follows damaged ones, by their lengths; (0, 0) if there is none."""
+        """(place, its seq) of the entry that follows damaged ones, by their lengths; (0, 0) if there is none.
+
+        With more than one flipped bit in one of them they may be what a cut left of a record, and what follows a part
+        of it: then one short record proves nothing.
+        """
+        explained = True
         while True:
             end, records = _extent(self.data, at)
             if not end:
                 return 0, 0
+            explained = explained and self._one_flip_explains(at, end, seq)
             seq += records
             at = self.place(end)
             if self.blank(at):
                 return 0, 0
-            if self.end_of(at, seq):
-                return at, seq
+            fits_to = self.end_of(at, seq)
+            if fits_to:
+                after = self.place(fits_to)
+                proven = explained or self.data[at] >= _RECORD
+                if proven or not self.blank(after) and self.end_of(after, seq + 1):
+                    return at, seq
+                return 0, 0
+
+    def _one_flip_explains(self, at: int, end: int, seq: int) -> bool:
+        whole = self.data
+        short = whole[at] < _RECORD
+        try:
+            for bit in range(8 * (end - at)):
+                if short and 1 < bit < 8:
+                    continue
+                self.data = whole[:at] + _flipped(whole[at:end], bit) + whole[end:]
+                if self.end_of(at, seq) == end:
+                    return True
+        finally:
+            self.data = whole
+        return False
 
 
 def _read_entries(sector: Sector, content: Content) -> None:

@@ -46,11 +46,38 @@ def stands(view, seed):
     return any(valid_at(view, HEADER, seq, seed) for seq in range(256))
 
 
+def _one_flip(view, at, end, seq, seed):
+    """Whether one flipped bit, but for one of its length, explains why the entry `at`..`end`-1 does not fit."""
+    if view[at] >= RECORD:
+        return mend(bytearray(view[at:end]), entry_seed(seed, at, seq))
+    for bit in range(8 * (end - at)):
+        if 1 < bit < 8:
+            continue
+        view[at + bit // 8] ^= 1 << bit % 8
+        fits = valid(view, at, end, seq, seed)
+        view[at + bit // 8] ^= 1 << bit % 8
+        if fits:
+            return True
+    return False
+
+
+def _proves(walk, view, at, seq, seed):
+    """Whether the entry at `at`, which fits, is none by chance: a torn record's length may lead into its own payload,
+    and among a million such places a few look like a short record.
+    """
+    if view[at] >= RECORD:
+        return True
+    end, records = extent(view, at)
+    after = walk.aligned(view, end)
+    return after < len(view) and valid_at(view, after, seq + records, seed)
+
+
 def recover(walk, view, at, seq, seed):
     """How a `Walk` goes on at an entry that does not fit: (place, seq there, its end if it was put right, else 0).
 
-    Damage is told from a tear by what follows: an entry whose check knows how many records come before it. Place -1:
-    nothing does. No entry is put right otherwise, or a torn one might be made to fit.
+    Damage is told from a tear by what follows: an entry whose check knows how many records come before it, or two of
+    them, if more than one flipped bit is at fault. Place -1: nothing does. No entry is put right otherwise, or a torn
+    one might be made to fit.
     """
     if void(view, at):
         return walk.beyond(view, at, seq, seed), seq, 0  # torn, and whatever stands behind it says nothing
@@ -70,12 +97,16 @@ def recover(walk, view, at, seq, seed):
     end, records = extent(view, at)
     behind = records
     first_end = 0 if records else end  # of a move of the cursor
+    is_damage = True
     while end:
+        is_damage = is_damage and _one_flip(view, place, end, there, seed)
         there += records
         place = walk.aligned(view, end)
         if place >= len(view) or view[place] == BLANK:
             break
         if valid_at(view, place, there, seed):
+            if not is_damage and not _proves(walk, view, place, there, seed):
+                break
             if first_end and mend(view[at:first_end], entry_seed(seed, at, seq)):
                 return at, seq, first_end
             return place, there, 0

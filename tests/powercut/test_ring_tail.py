@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from flashring import Ring, Window
+from flashring import Ring, Window, checks
 
 from host_sim.image import read_ring
 
@@ -49,6 +49,32 @@ def test_the_payload_of_a_torn_record_is_no_witness(unit: int, place: int, left:
     cells.data[place : place + len(torn)] = torn
     image = read_ring(bytes(cells.data), 0, 4, 4096, unit)
     flash = torncells.Flash(unit, 4096, cells, random.Random(1))
+    made = Ring(flash, 0, 4, Window(flash, 100))
+    made.mount()
+    assert made.range() == (1, 0, 2)
+    assert image.records == [(1, FIRST)] and image.next == 2
+
+
+@pytest.mark.parametrize(("kind", "behind", "seq"), [(0xF8, 12, 3), (0xFB, 9, 2)], ids=("record", "cursor"))
+def test_a_short_record_with_one_bit_missing_leads_into_itself(kind: int, behind: int, seq: int) -> None:
+    """The bit makes of its first byte that of another entry; where that would end, the payload holds a valid one."""
+    place = 26 + 3 + len(FIRST)
+    start = checks.entry_seed(checks.lap_seed(0), place + behind, seq)
+    phantom = bytes(10)
+    check = checks.short(phantom, start, seq)
+    phantom = bytes([len(phantom) << 2 | check >> 16]) + phantom + (check & 0xFFFF).to_bytes(2, "little")
+    for filler in range(256):  # until the check's upper bits are those of `kind`
+        second = (b"\x05\x00".ljust(behind - 1, b"\x00") + phantom).ljust(60, bytes([filler]))
+        cells = torncells.Cells.erased(4 * 4096)
+        flash = torncells.Flash(1, 4096, cells, random.Random(1))
+        made = Ring(flash, 0, 4, Window(flash, 100))
+        made.format(2)
+        made.append(FIRST)
+        made.append(second)
+        if cells.data[place] | 8 == kind:
+            break
+    cells.data[place] |= 8
+    image = read_ring(bytes(cells.data), 0, 4, 4096)
     made = Ring(flash, 0, 4, Window(flash, 100))
     made.mount()
     assert made.range() == (1, 0, 2)
