@@ -31,13 +31,18 @@ def evict(alerts, last, gap):
     begin = _declared_before(kept + there, first)
     event = bytes(gap(begin, last))
     gaps = [each for each in kept if each[0] == wire.GAP and not _within(each, begin, last)]
-    if not any(other[0] == wire.GAP and other[14:24] == event[14:24] for other in there):
-        gaps.append(event)
+    # First of all, so that no sector is opened before it is durable.
+    told = any(other[0] == wire.GAP and other[14:24] == event[14:24] for other in there)
     alarms = [each for each in kept if each[0] != wire.GAP] if lesser else []
-    kept = [each for each in gaps[-_GAPS:] + alarms if each not in there]
-    for start in range(0, len(kept), _BATCH):
-        _put(alerts, kept[start : start + _BATCH])
+    kept = [] if told else [event]
+    kept += [each for each in gaps[1 - _GAPS :] + alarms if each not in there]
+    left = _copy(alerts, kept)
     alerts.drop(last)
+    if left:
+        # A cut in an earlier try has used up room: from that drop to here they are in RAM alone.
+        left = _copy(alerts, left)
+        if left:
+            print("eviction: no room to copy %d events forward" % len(left))
 
 
 def _declared_before(events, first):
@@ -63,17 +68,28 @@ def _within(event, begin, last):
     return begin <= lo and hi <= last
 
 
+def _copy(alerts, events):
+    """Append `events`; returns those that found no room."""
+    at, size = 0, _BATCH
+    while at < len(events):
+        if _put(alerts, events[at : at + size]):
+            at += size
+        elif size > 1:
+            size = 1
+        else:
+            break
+    return events[at:]
+
+
 def _put(alerts, events):
     for _ in range(_TRIES):
         try:
             alerts.append_batch(events, True)
-            return
+            return True
         except flashring.RingBusy:
             alerts.idle()
         except flashring.RingFull:
-            # More than the room that is kept for it: what is left over goes with the rest, declared.
-            print("eviction: no room to copy %d events forward" % len(events))
-            return
+            return False
     raise flashring.RingError("the alerts take no copies")
 
 

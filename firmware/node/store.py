@@ -46,9 +46,7 @@ class Store:
         self._mount(self.journal, 0)
         if cold:
             self.mount_rest()
-            for number, ring in enumerate((self.journal, self.alerts, self.frames)):
-                if ring.skipped:
-                    self._declare_skipped(number, ring)
+        self._declare_all_skipped()
 
     def hints(self, into):
         """Put the rings' hints into 9 bytes; what was not mounted in this waking stays as it was."""
@@ -58,14 +56,17 @@ class Store:
 
     def mount_rest(self):
         """Alerts and frames: most wakes need neither."""
+        if self.frames.stream:
+            return
         if not self.alerts.stream:
             self._mount(self.alerts, 3)
-        if not self.frames.stream:
-            self._mount(self.frames, 6)
+        self._mount(self.frames, 6)
+        self._declare_all_skipped()
 
     def _mount(self, ring, at):
         try:
             ring.mount(self._hints and self._hints[at : at + 3], self._clean)
+            ring.overdue()  # here it finds what it skips, of which the next thing that is written to it is the drop
             if ring.damaged:
                 print("store: torn or damaged at the end of a ring: %d" % ring.damaged)
         except flashring.NoRing as found:
@@ -107,6 +108,11 @@ class Store:
         if ring.room() <= _IDLE_ROOM:
             ring.idle()
         return seq
+
+    def _declare_all_skipped(self):
+        for number, ring in enumerate((self.journal, self.alerts, self.frames)):
+            if ring.skipped:
+                self._declare_skipped(number, ring)
 
     def _declare_skipped(self, number, ring):
         """Declares what the ring gave up by itself, for a sector's header is damaged; its readings are not known: 0."""
