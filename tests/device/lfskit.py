@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 
 import vfs
 
@@ -64,6 +65,52 @@ class Nor:
 
     def erase(self, block):
         self.ioctl(6, block)
+
+
+class Watched(Nor):
+    """Tells `watch` of each operation before it is done: where, and what the cells hold when it is."""
+
+    watch = None
+
+    def _operate(self, start, data):
+        if self.watch:
+            self.watch(start, data)
+        super()._operate(start, data)
+
+
+MODES = ("nothing", "prefix", "few bits", "half the bits", "all")
+
+
+class Tears:
+    """Ways to cut an operation; the noise is drawn once."""
+
+    def __init__(self):
+        self._noise = bytes(random.getrandbits(8) for _ in range(9000))
+
+    def torn(self, mode, old, new):
+        """What is left of `new`, 4096 bytes or less, over `old`."""
+        size = len(new)
+        if mode == "nothing":
+            return old
+        if mode == "all":
+            return new
+        if mode == "prefix":
+            end = random.randrange(1, size)
+            return new[:end] + old[end:]
+        noise = self._some(size)
+        if mode == "few bits":
+            noise &= self._some(size)
+        before = int.from_bytes(old, "big")
+        return (before ^ (before ^ int.from_bytes(new, "big")) & noise).to_bytes(size, "big")
+
+    def _some(self, size):
+        at = random.randrange(9000 - size)
+        return int.from_bytes(self._noise[at : at + size], "big")
+
+    def leave(self, mode, cells, start, data):
+        """Put into `cells` what a cut of writing `data` at `start` leaves."""
+        end = start + len(data)
+        cells[start:end] = self.torn(mode, bytes(cells[start:end]), bytes(data))
 
 
 def mounted(device):

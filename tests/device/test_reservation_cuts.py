@@ -15,7 +15,7 @@ import random
 import reservation
 import vfs
 from flashring import NoRing, Ring, RingBusy, RingError, Window
-from lfskit import Nor, RingPort, digest, mounted
+from lfskit import MODES, Nor, RingPort, Tears, Watched, digest, mounted
 from reservation import ReservationError
 
 BLOCKS = 40
@@ -24,23 +24,11 @@ COUNT = sum(SECTORS)
 TURNS = 120
 UNSENT = 12  # records that are not released
 SEED = 1  # of the sample; tools/torture.py takes others
-MODES = ("nothing", "prefix", "few bits", "half the bits", "all")
 
 
 def payload(seq):
     """What record `seq` holds."""
     return bytes([seq & 255]) * (seq * 37 % 90)
-
-
-class _Watched(Nor):
-    """Tells `watch` of each operation before it is done: where, and what the cells hold when it is."""
-
-    watch = None
-
-    def _operate(self, start, data):
-        if self.watch:
-            self.watch(start, data)
-        super()._operate(start, data)
 
 
 def rings_of(device, blocks):
@@ -61,21 +49,21 @@ def append(ring):
 
 
 class Torture:
-    """A life that is cut at every `stride`th operation from `offset` on. What it finds: `cuts`, `second` (cuts of what
-    follows a cut), and lines in `lost`, `wrong` and `unmountable`.
+    """A life that is cut at every `stride`th operation from `offset` on, and what follows at every `again`th.
+    What it finds: `cuts`, `second` (cuts of what follows a cut), and lines in `lost`, `wrong` and `unmountable`.
     """
 
-    def __init__(self, stride, offset):
-        self._stride, self._offset = stride, offset
+    def __init__(self, stride, offset, again=1):
+        self._stride, self._offset, self._again = stride, offset, again
         self.operations = self.cuts = self.second = 0
         self.lost, self.wrong, self.unmountable = [], [], []
-        self._noise = bytes(random.getrandbits(8) for _ in range(9000))
+        self._tears = Tears()
         self._files = {}  # name: content
         self._hashes = {}  # name: of the content
         self._pending = {}  # name: what it may be by now, hashes; None: gone; empty: anything
         self._last = [0, 0]  # record that is durable in each ring
         self.full = 0
-        self.device = _Watched(BLOCKS)
+        self.device = Watched(BLOCKS)
         vfs.VfsLfs2.mkfs(self.device, progsize=256)
         mounted(self.device)
         self.blocks = reservation.reserve(self.device, "ring", COUNT, b"12345678")
@@ -148,57 +136,46 @@ class Torture:
             return
         for mode in MODES:
             cells = bytearray(self.device.cells)
-            cells[start : start + len(data)] = self._torn(mode, bytes(cells[start : start + len(data)]), data)
+            self._tears.leave(mode, cells, start, data)
             name = "operation %d, %s" % (self.operations, mode)
             self.cuts += 1
             if self._verify(bytearray(cells), name):
-                again = Nor(BLOCKS, cells)
-                again.left = random.randrange(1, 16)
-                self._go_on(again)
-                self.second += 1
-                self._verify(cells, name + ", then again")
+                self._cut_again(cells, name)
 
-    def _torn(self, mode, old, new):
-        size = len(new)
-        if mode == "nothing":
-            return old
-        if mode == "all":
-            return new
-        if mode == "prefix":
-            end = random.randrange(1, size)
-            return new[:end] + old[end:]
-        at = random.randrange(9000 - size)
-        noise = int.from_bytes(self._noise[at : at + size], "big")
-        if mode == "few bits":
-            at = random.randrange(9000 - size)
-            noise &= int.from_bytes(self._noise[at : at + size], "big")
-        before = int.from_bytes(old, "big")
-        return (before ^ (before ^ int.from_bytes(new, "big")) & noise).to_bytes(size, "big")
+    def _cut_again(self, cells, name):
+        """What follows, each operation of it torn in one of the ways, and the boot after that."""
+        device = Watched(BLOCKS, cells)
+
+        def cut(start, data):
+            if (device.operations + self.cuts) % self._again:
+                return
+            mode = random.choice(MODES)
+            cells = bytearray(device.cells)
+            self._tears.leave(mode, cells, start, data)
+            self.second += 1
+            self._verify(cells, "%s, then %d, %s" % (name, device.operations, mode))
+
+        device.watch = cut
+        self._go_on(device)
 
     def _go_on(self, device):
-        """What a boot does next, until its supply goes as well."""
-        try:
-            vfs.mount(vfs.VfsLfs2(device, progsize=256), "/torn")
-        except OSError:
-            return
+        """What a boot does next. What its files hold then is as open as what was being written."""
+        vfs.mount(vfs.VfsLfs2(device, progsize=256), "/next")
         try:
             rings = rings_of(device, self.blocks)
             for ring in rings:
                 ring.mount()
                 append(ring)
             try:
-                with open("/torn/after", "wb") as file:
+                with open("/next/after", "wb") as file:
                     file.write(b"a" * 3000)
             except OSError as error:
                 if error.errno != 28:  # a full filesystem is no cut
                     raise
             append(rings[0])
-        except OSError as error:
-            if device.left:
-                raise ValueError("a failure that is no cut: %s" % error)
         finally:
-            device.left = 0
-            vfs.umount("/torn")
+            device.watch = None
+            vfs.umount("/next")
 
     def _verify(self, cells, name):
         """Whether a boot from `cells` finds everything."""
@@ -226,12 +203,13 @@ class Torture:
         return before == len(self.lost) + len(self.wrong) + len(self.unmountable)
 
     def _records(self, ring, last, name):
+        """`last`: the newest that is durable. UNSENT up to it must be there, whatever the ring says is released."""
         oldest, released, following = ring.range()
-        if following <= last or oldest > max(1, last - UNSENT + 3):
+        if following <= last:
             self.lost.append("%s: records %d..%d of %d" % (name, oldest, following - 1, last))
-        if released > following - UNSENT and released:
+        if released > max(0, following - 1 - UNSENT):
             self.wrong.append("%s: released %d of %d" % (name, released, following - 1))
-        for seq in range(max(oldest, released + 1), following):
+        for seq in range(max(1, last + 1 - UNSENT), following):
             try:
                 if ring.read(seq) != payload(seq):
                     self.wrong.append("%s: record %d" % (name, seq))
@@ -292,7 +270,7 @@ class _Unsettled(Torture):
 def test_planted_bugs_are_caught():
     for planted, kind in ((_Rewritten, "wrong"), (_Astray, "wrong"), (_Unsettled, "wrong")):
         random.seed(SEED)
-        torture = planted(101, 5)
+        torture = planted(101, 5, 40)
         try:
             torture.run()
         except (OSError, RingError) as error:
@@ -302,7 +280,7 @@ def test_planted_bugs_are_caught():
 
 def test_a_cut_in_either_hurts_neither():
     random.seed(SEED)
-    torture = Torture(23, 5)
+    torture = Torture(41, 5, 7)
     torture.run()
     assert not torture.lost and not torture.wrong and not torture.unmountable, found(torture)
-    assert torture.full > 3 and torture.cuts > 200 and torture.second == torture.cuts, found(torture)
+    assert torture.full > 3 and torture.cuts > 100 and torture.second > 100, found(torture)
