@@ -1,5 +1,6 @@
-"""The whole torture of the ring (tests/powercut/ringtorture.py): every operation, every tear, every second cut; and of
-rings in reserved blocks on a littlefs in use (tests/device/test_reservation_cuts.py).
+"""The whole torture of the ring (tests/powercut/ringtorture.py): every operation, every tear, every second cut; of the
+policy of a node's three rings (policytorture.py); and of rings in reserved blocks on a littlefs in use, and of the
+making of these (tests/device/test_reservation_cuts.py, test_reservation_making.py).
 
     python -m tools.torture [--minutes 30] [--share 1.0] [--jobs 2] [--fresh]
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -26,13 +28,22 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "build" / "torture.json"
-for folder in ("lib", "tests/powercut"):
+for folder in ("lib", "firmware", "tests/powercut"):
     sys.path.insert(0, str(ROOT / folder))
 
-PARTS = 16  # sections of each geometry
-LITTLEFS = "littlefs"  # beside the geometries; runs in the MicroPython VM, which has the real one
-_IN_VM = "import json, random, sys, test_reservation_cuts as t; random.seed(%d); x = t.Torture(%d, %d); x.run(); " \
-    "print(json.dumps(t.found(x)))"
+PARTS = 16  # sections of each
+POLICY = "policy, "  # before a geometry's name
+POLICY_SHARE = 0.4
+"""A life of three rings has so many operations that all pairs of cuts would take a day."""
+LITTLEFS = {"littlefs": ("test_reservation_cuts", "Torture"), "reservation": ("test_reservation_making", "Making")}
+"""Beside the geometries; run in the MicroPython VM, which has the real littlefs."""
+_IN_VM = "import json, random, %s as t; random.seed(%d); x = t.%s(%d, %d); x.run(); print(json.dumps(t.found(x)))"
+_MORE = {
+    "policy": ("firmware/node/*.py", "lib/codec/*.py", "tests/powercut/policytorture.py"),
+    "littlefs": ("lib/reservation/*.py", "tests/device/test_reservation_cuts.py", "tests/device/lfskit.py"),
+    "reservation": ("lib/reservation/*.py", "tests/device/test_reservation_making.py", "tests/device/lfskit.py"),
+}
+"""What decides beside the ring whether a section's result still holds."""
 
 
 def version(*more: str) -> str:
@@ -45,42 +56,53 @@ def version(*more: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def version_of(name: str) -> str:
+    """As `version`, for one section."""
+    return version(*_MORE.get(re.split("[,:]", name)[0], ()))
+
+
 def section(geometry: str, part: int, share: float) -> dict[str, Any]:
     """Runs one part of a geometry's life; returns what it found."""
+    begun = time.monotonic()
+    found = on_littlefs(geometry, part) if geometry in LITTLEFS else on_cells(geometry, part, share)
+    return found | {
+        "version": version_of(geometry), "seconds": time.monotonic() - begun,
+        "day": time.strftime("%Y-%m-%d", time.gmtime()),
+    }  # fmt: skip
+
+
+def on_cells(geometry: str, part: int, share: float) -> dict[str, Any]:
+    """Runs one part of the life of a ring, or of three and their policy."""
+    import policytorture
     import ringtorture
 
-    if geometry == LITTLEFS:
-        return on_littlefs(part)
-    begun = time.monotonic()
-    *_, (_, _, score) = ringtorture.torture(ringtorture.GEOMETRIES[geometry], share, part, PARTS)
+    if geometry.startswith(POLICY):
+        unit = policytorture.GEOMETRIES[geometry[len(POLICY) :]]
+        life = policytorture.torture(unit, min(share, POLICY_SHARE), part, PARTS)
+    else:
+        life = ringtorture.torture(ringtorture.GEOMETRIES[geometry], share, part, PARTS)
+    *_, (_, _, score) = life
     found = {key: getattr(score, key) for key in ("cuts", "lost", "wrong", "unmountable", "faults")}
-    found["kinds"] = dict(score.kinds)
-    return found | {"seconds": time.monotonic() - begun, "day": time.strftime("%Y-%m-%d", time.gmtime())}
+    return found | {"kinds": dict(score.kinds)}
 
 
-def littlefs_version() -> str:
-    """As `version`, for the sections on littlefs."""
-    return version("lib/reservation/*.py", "tests/device/test_reservation_cuts.py", "tests/device/lfskit.py")
-
-
-def on_littlefs(part: int) -> dict[str, Any]:
-    """Runs one part of the life on littlefs; returns what it found, `share` apart."""
-    begun = time.monotonic()
+def on_littlefs(geometry: str, part: int) -> dict[str, Any]:
+    """Runs one part of a life on littlefs."""
     folders = [ROOT / "firmware", ROOT / "lib", ROOT / "tests" / "device"]
+    module, life = LITTLEFS[geometry]
+    script = _IN_VM % (module, part, life, PARTS, part)
     done = subprocess.run(
-        [sys.executable, "-m", "micropython_unix", "-X", "heapsize=16M", "-c", _IN_VM % (part, PARTS, part)],
+        [sys.executable, "-m", "micropython_unix", "-X", "heapsize=16M", "-c", script],
         env=os.environ | {"MICROPYPATH": os.pathsep.join([*map(str, folders), ".frozen"])},
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"{LITTLEFS}:{part}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+        raise RuntimeError(f"{geometry}:{part}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
     faults = [f"{key}: {line}" for key in ("lost", "wrong", "unmountable") for line in found[key]]
     return {
         "cuts": found["cuts"] + found["second"], "kinds": {"first": found["cuts"], "second": found["second"]},
-        **{key: len(found[key]) for key in ("lost", "wrong", "unmountable")},
-        "faults": faults[:20], "version": littlefs_version(),
-        "seconds": time.monotonic() - begun, "day": time.strftime("%Y-%m-%d", time.gmtime()),
+        **{key: len(found[key]) for key in ("lost", "wrong", "unmountable")}, "faults": faults[:20],
     }  # fmt: skip
 
 
@@ -90,11 +112,9 @@ def load(share: float, fresh: bool) -> dict[str, Any]:
     if not fresh and RESULT.exists():
         kept = json.loads(RESULT.read_text())
         if kept.get("version") == known["version"] and kept.get("share") == share:
-            now = littlefs_version()
             kept["sections"] = {
-                name: found for name, found in kept["sections"].items()
-                if not name.startswith(LITTLEFS) or found["version"] == now
-            }  # fmt: skip
+                name: found for name, found in kept["sections"].items() if found["version"] == version_of(name)
+            }
             return kept
     return known
 
@@ -120,10 +140,12 @@ def table(known: dict[str, Any], geometries: list[str]) -> Table:
 @click.option("--fresh", is_flag=True, help="Forget what earlier runs found.")
 def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
     """Torture the ring, or go on with it."""
+    import policytorture
     import ringtorture
 
     known = load(share, fresh)
-    geometries = [*ringtorture.GEOMETRIES, LITTLEFS]
+    policies = [POLICY + name for name in policytorture.GEOMETRIES]
+    geometries = [*ringtorture.GEOMETRIES, *policies, *LITTLEFS]
     names = [f"{geometry}:{part}" for part in range(PARTS) for geometry in geometries]
     left = [name for name in names if name not in known["sections"]]
     begun = time.monotonic()

@@ -25,7 +25,7 @@ class Sections:
         return {
             "cuts": 10, "kinds": {"second: all": 4}, "lost": self.lost, "wrong": 0, "unmountable": 0,
             "faults": ["lost: record 7"] if self.lost else [],
-            "seconds": 60.0, "day": "2026-11-21", "version": torture.littlefs_version(),
+            "seconds": 60.0, "day": "2026-11-21", "version": torture.version_of(geometry),
         }  # fmt: skip
 
 
@@ -45,22 +45,22 @@ def run(*options: str) -> Result:
 
 def test_it_goes_on_where_it_stopped(sections: Sections, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = run("--minutes", "0")
-    assert stopped.exit_code == 3 and not sections.run and "10 sections are left" in stopped.output
+    assert stopped.exit_code == 3 and not sections.run and "18 sections are left" in stopped.output
     whole = run()
-    assert whole.exit_code == 0 and len(sections.run) == 10, whole.output
-    assert "10 of 10 sections" in whole.output and "about 1 min left" in whole.output
+    assert whole.exit_code == 0 and len(sections.run) == 18, whole.output
+    assert "18 of 18 sections" in whole.output and "about 1 min left" in whole.output
     kept = json.loads(torture.RESULT.read_text())
-    for name in ("page:1", "littlefs:0"):
+    for name in ("page:1", "policy, byte:0", "littlefs:0"):
         del kept["sections"][name]
     torture.RESULT.write_text(json.dumps(kept))
     sections.run.clear()
-    assert run().exit_code == 0 and sections.run == ["littlefs:0", "page:1"]
+    assert run().exit_code == 0 and sections.run == ["policy, byte:0", "littlefs:0", "page:1"]
     sections.run.clear()
-    monkeypatch.setattr(torture, "littlefs_version", lambda: "other")
+    monkeypatch.setitem(torture._MORE, "littlefs", ())
     assert run().exit_code == 0 and sections.run == ["littlefs:0", "littlefs:1"]
     sections.run.clear()
     monkeypatch.setattr(torture, "version", lambda *_: "other")
-    assert run().exit_code == 0 and len(sections.run) == 10
+    assert run().exit_code == 0 and len(sections.run) == 18
 
 
 def test_what_it_found_is_its_status(sections: Sections) -> None:
@@ -69,5 +69,5 @@ def test_what_it_found_is_its_status(sections: Sections) -> None:
     assert said.exit_code == 1 and "lost: record 7" in said.output
     row = next(line for line in said.output.splitlines() if line.startswith("│ all"))
     assert [cell.strip() for cell in row.strip("│").split("│")] == [
-        "all", "10 of 10", "100", "40", "20", "0", "0", "10.0",
+        "all", "18 of 18", "180", "72", "36", "0", "0", "18.0",
     ]  # fmt: skip

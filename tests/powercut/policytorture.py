@@ -614,6 +614,6 @@ def skipped(unit: int, ring: int, share: float) -> Score:
     if damaged is None:
         raise Contradiction("the ring is not full")
     numbers = damaged[1] if ring == ALERTS else set()
-    moment = Moment(Operation(node.flash.cells, 0, b"", False), node.log, [], set(), numbers, False)
+    moment = Moment(Operation(node.flash.cells, 0, b"", False, SECTOR), node.log, [], set(), numbers, False)
     follow(damaged[0], unit, moment, share, score, f"unit {unit}, a header spoilt", random.Random(unit))
     return score

@@ -118,7 +118,7 @@ def _covered_rows_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def _skipped_records_not_declared(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(store.Store, "_declare_skipped", lambda self, number, ring: setattr(ring, "skipped", None))
+    patch.setattr(store.Store, "_declare_skipped", lambda self, number, ring: ring.forget_skipped())
 
 
 BUGS = (
