@@ -65,6 +65,8 @@ def settle(found, window, head, tail, above):
     """
     sector = found.sector(head.lap)
     window.rewrite(sector, head.settle, head.end)
+    if head.torn:
+        head.mark_torn(window.load(sector), sector)
     if head.end < head.size:
         # Torn or not, who knows: even the mount after a sleep is to skip what a cut may have touched.
         window.void(sector, head.end)

@@ -17,7 +17,7 @@ class PlainWalk:
         self._unit = unit
         self.damaged = 0
         self.torn = False
-        self.settle = 0
+        self.settle, self.last = 0, -1
 
     def look(self, view, seed, at, first, released, dropped):
         """Walk from byte `at`, where record `first` is the next. The CRC of the last record alone is checked, and that

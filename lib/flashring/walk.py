@@ -10,8 +10,8 @@ class Walk:
     """Steps through one sector: `look` to its end, `find` to one record.
 
     After `look`: `at` (where what is valid ends), `next` (seq), `released`, `dropped`, `damaged` (records that stand
-    there and cannot be read), `torn` (something stands at `at` that is no entry), `settle` (where the last two entries
-    start, 0 if there are fewer).
+    there and cannot be read), `torn` (something stands at `at` that is no entry), `last` (where the last entry starts,
+    -1 if there is none), `settle` (where the last two start, 0 if there are fewer).
     """
 
     def __init__(self, unit):
@@ -85,7 +85,8 @@ class Walk:
             return False
         if not checked and before and not valid(view, before, before_end, before_seq, seed):
             return False  # a mount programs it once more, and must not program what it misread
-        self.at, self.next, self.released, self.dropped, self.settle = at, seq, released, dropped, before
+        self.at, self.last, self.settle = at, last, before
+        self.next, self.released, self.dropped = seq, released, dropped
         return True
 
     def _payload(self, view, at, end, index):

@@ -4,7 +4,7 @@ from flashring.commit import HEADER, Commit
 from flashring.entries import CURSOR_SIZE
 
 _EMPTY = b""
-_VOID = 4  # bytes of zeros that make no entry
+_ZEROS = bytes(4)  # they make no entry
 _BACK = 128  # bytes read back at once; what fits is compared without allocating
 
 
@@ -99,19 +99,19 @@ class Window:
         end += -end % self.unit
         self.flash.program(sector * self.size + start, self._view[start:end])
 
-    def void(self, sector, at):
-        """Program zeros over the first bytes at `at`: no entry begins so, whatever the bits behind them read another
-        time.
+    def void(self, sector, at, mark=_ZEROS):
+        """Program `mark` over the bytes at `at`, zeros if it is not given: no entry begins so, whatever the bits behind
+        them read another time.
         """
         start = at - at % self.unit
-        end = min(at + _VOID, self.size)
+        end = min(at + len(mark), self.size)
         data = bytearray(end - start + -end % self.unit)
         if sector == self._sector:  # as it was taken for: another read may differ
             data[:] = self._view[start : start + len(data)]
         else:
             self.flash.read_into(sector * self.size + start, data)
         for place in range(at, end):
-            data[place - start] = 0
+            data[place - start] = data[place - start] & mark[place - at]
         self.flash.program(sector * self.size + start, data)
         self._sector = -1
 
