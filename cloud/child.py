@@ -44,8 +44,10 @@ def _die_with_parent() -> Callable[[], None] | None:
 class Child:
     """One supervised child process: started by `run`, started again whenever it dies."""
 
-    def __init__(self, name: str, command: list[str], ready: str, log: Path) -> None:
-        """`ready` is the text in a line of the child's output that says it is up."""
+    def __init__(
+        self, name: str, command: list[str], ready: str, log: Path, *, heard: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """`ready` is the text in a line of the child's output that says it is up; `heard` is given every line."""
         self.name = name
         self.pid: int | None = None
         self.ready = asyncio.Event()
@@ -54,6 +56,7 @@ class Child:
         self._command = command
         self._ready_text = ready
         self._log = log
+        self._heard = heard
         self._process: Process | None = None
         self._preexec = _die_with_parent()
         self._watched: dict[str, asyncio.Event] = {}
@@ -112,6 +115,7 @@ class Child:
             return
         while raw := await process.stdout.readline():
             self.last = raw.decode(errors="replace").rstrip()
+            self._heard(self.last)
             for text, event in self._watched.items():
                 if text in self.last:
                     event.set()

@@ -33,7 +33,7 @@ def main() -> None:
 
 # The commands' modules import lightly; what is heavy they import when called.
 for command in (
-    serve.serve, serve.ingest, serve.control, serve.web,
+    serve.serve, serve.ingest, serve.auth, serve.control, serve.web,
     registry.add, registry.revoke, registry.nodes,
     readings.query_command, readings.alerts, readings.cursors,
     commits.records, commits.tail,

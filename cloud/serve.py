@@ -1,4 +1,7 @@
-"""The supervisor: nats-server, ingest, control and, if asked for, the web page as children; ended when it ends."""
+"""The supervisor: nats-server and the workers as children, which end when it ends.
+
+The workers are the callout service, ingest, control and, if asked for, the web page.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,11 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cloud import broker, pki, store
+from cloud import broker, pki, refusal, store
 from cloud.child import Child, stdin_closed
+from cloud.clock import open_clock
 from cloud.errors import CloudError
 
 _READY_S = 10.0
+_REPEAT_S = 1.0
 
 
 class ServeError(CloudError):
@@ -73,6 +79,7 @@ class Supervisor:
         self._clock = clock
         self._announce = announce
         self._registry = 0
+        self._tally = refusal.Tally()
 
     async def run(self) -> None:
         """Serve until SIGINT or SIGTERM. Raises ServeError if the broker does not come up or the folder is in use."""
@@ -105,16 +112,22 @@ class Supervisor:
         return names | {"127.0.0.1"}
 
     async def _serve(self) -> None:
+        self._registry = store.registry_version(self._db)
         try:
             config = self._configure()
         except ValueError as error:
             raise ServeError(f"no server certificate for {', '.join(sorted(self._names))}: {error}") from None
         log = self._data / "cloud.log"
-        self._broker = Child("broker", [broker.program(), "-c", str(config)], "Server is ready", log)
+        noted = refusal.BrokerLog(self._tally)
+        self._broker = Child(
+            "broker", [broker.program(), "-c", str(config)], "Server is ready", log,
+            heard=lambda line: noted.line(line, broker.SERVICE_USERS),
+        )  # fmt: skip
         url = f"nats://127.0.0.1:{self._client_port}"
         self._ingest = Child("ingest", self._command("ingest", "--url", url), "ready", log)
+        self._auth = Child("auth", self._command("auth", "--url", url), "ready", log)
         control = Child("control", self._command("control", "--url", url), "ready", log)
-        self._children = {"broker": self._broker, "ingest": self._ingest, "control": control}
+        self._children = {"broker": self._broker, "auth": self._auth, "ingest": self._ingest, "control": control}
         if self._web is not None:
             hosts = [word for name in sorted(self._names) for word in ("--host", name)]
             command = self._command("web", "--listen", "{}:{}".format(*self._web), *hosts)
@@ -133,6 +146,7 @@ class Supervisor:
             for child in self._children.values():
                 tasks.append(asyncio.create_task(child.run(self._publish_state)))
             tasks.append(asyncio.create_task(self._reload(reload)))
+            tasks.append(asyncio.create_task(self._count_refusals()))
             stopped = asyncio.create_task(stop.wait())
             pending = [stopped, *tasks]
             while not stopped.done():
@@ -164,25 +178,46 @@ class Supervisor:
         while True:
             await wanted.wait()
             wanted.clear()
-            before = self._registry
-            self._configure()
+            try:
+                await asyncio.wait_for(self._enforce(), _READY_S)
+            except asyncio.TimeoutError:
+                self._broker.note(f"the node list is not enforced: {self._broker.last}; {self._auth.last}")
+            self._publish_state()
+
+    async def _enforce(self) -> None:
+        """Have the broker know the tenants and the callout service cut off who is revoked."""
+        # The broker asks about every connected node again when it loads its configuration, one after the other, and
+        # refuses those for whom nobody answers: so never without need, and never while the service is away.
+        await self._auth.ready.wait()
+        before = broker.config_path(self._data).read_bytes()
+        if self._configure().read_bytes() != before:
             reloaded = self._broker.expect("eloaded server configuration")
             reloaded.clear()
             self._broker.signal(signal.SIGHUP)
-            try:
-                await asyncio.wait_for(reloaded.wait(), _READY_S)
-            except asyncio.TimeoutError:
-                self._registry = before
-                self._broker.note(f"configuration not reloaded: {self._broker.last}")
-            self._publish_state()
+            await reloaded.wait()
+        while True:
+            version = store.registry_version(self._db)
+            enforced = self._auth.expect(f"registry {version} is enforced")
+            enforced.clear()
+            if self._auth.ready.is_set():
+                self._auth.signal(signal.SIGHUP)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(enforced.wait(), _REPEAT_S)
+                self._registry = version
+                return
+
+    async def _count_refusals(self) -> None:
+        """Write what the broker refused by itself."""
+        clock = open_clock(self._clock)
+        while True:
+            await asyncio.sleep(refusal.FLUSH_S)
+            with suppress(sqlite3.OperationalError):  # they stay counted
+                self._tally.flush(self._db, clock.now_ms())
 
     def _configure(self) -> Path:
-        registry = store.registry_version(self._db)
-        path = broker.write_config(
+        return broker.write_config(
             self._db, self._data, self._host, self._mqtt_port, self._client_port, self._names
         )
-        self._registry = registry
-        return path
 
     def _state(self) -> dict[str, Any]:
         web = {} if self._web is None else {"web": "{}:{}".format(*self._web)}

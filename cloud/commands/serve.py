@@ -62,6 +62,17 @@ def ingest(data: Path, url: str, clock: str | None) -> None:
 @DATA
 @click.option("--url", required=True)
 @CLOCK
+def auth(data: Path, url: str, clock: str | None) -> None:
+    """Run the callout service; `serve` does."""
+    from cloud.auth import run
+
+    run(data, url, open_clock(clock))
+
+
+@click.command(hidden=True)
+@DATA
+@click.option("--url", required=True)
+@CLOCK
 def control(data: Path, url: str, clock: str | None) -> None:
     """Run the control worker; `serve` does."""
     from cloud.control import run

@@ -102,9 +102,9 @@ def test_the_configuration_demands_certificates(tmp_path: Path) -> None:
         store.add_node(db, "n1", "acme", os.urandom(32), CHANNELS)
         text = broker.write_config(db, tmp_path, "127.0.0.1", 1, 2, ["127.0.0.1"]).read_text()
     db.close()
-    assert '"verify_and_map": true' in text
+    assert '"verify": true' in text and '"auth_callout"' in text
     assert broker.TLS_TIMEOUT_S >= 10
-    assert text.count('"password"') == 2  # ingest's and control's
+    assert text.count('"password"') == 3  # of ingest, control and the callout service
 
 
 def test_who_is_refused(cloud: kit.Cloud, tmp_path: Path) -> None:
@@ -136,12 +136,14 @@ def test_another_nodes_certificate_does_not_speak_for_it(cloud: kit.Cloud) -> No
     victim = cloud.add("victim", os.urandom(32), CHANNELS)
     thief = cloud.add("thief", os.urandom(32), CHANNELS)
     node = kit.MqttNode(cloud.state["mqtt"], victim)
-    with pytest.raises(ConnectionError, match="SUBACK"):
+    with pytest.raises(ConnectionError, match="CONNACK 20 0005"):
         node.connect(credentials=thief.credentials)
-    for user in ("CN=victim", "victim", "ingest"):
-        with pytest.raises(ConnectionError, match="SUBACK"):
-            node.connect(credentials=thief.credentials, user=user)
-    node.connect("v1/acme/thief/dn/+", credentials=thief.credentials)
+    with pytest.raises(ConnectionError, match="SUBACK"):
+        node.connect(credentials=thief.credentials, client_id="thief")
+    for user in ("CN=victim", "victim", "ingest", "auth"):
+        with pytest.raises(ConnectionError, match="CONNACK 20 0005"):
+            node.connect(credentials=thief.credentials, client_id="thief", user=user)
+    node.connect("v1/acme/thief/dn/+", credentials=thief.credentials, client_id="thief")
     frame = kit.frame_payload(1, 1, kit.codec_frame([(1, -2)], [(200_000_000, [1])]))
     node.publish("t", victim.data(2, F, 1, frame))
     node.publish("t", thief.data(2, F, 1, frame), topic="v1/acme/thief/up/t")

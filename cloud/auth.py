@@ -1,0 +1,207 @@
+"""The callout service: nats-server asks it about every MQTT connection, before anything comes of it.
+
+A node is admitted if it shows a certificate of ours for a node that is registered, of its present generation, and not
+revoked, and calls itself by that node's name: certificate, client id and subjects are one. It may publish exactly its
+six `up` subjects and subscribe its `dn.*`. So a node cannot end another's connection by taking its client id. The
+registry is read at each question; only a new tenant needs a new configuration of the broker.
+
+While nobody answers, the broker refuses whoever comes, after broker.CALLOUT_TIMEOUT_S; who is connected stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from cloud import broker, nkey, pki, refusal, store
+from cloud.child import stdin_closed
+from cloud.clock import Clock
+
+_ASKED = "$SYS.REQ.USER.AUTH"
+_CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
+_PAGE = 256
+_REQUEST_S = 2.0
+
+
+class Refused(Exception):
+    """Why a connection is refused: a reason of refusal.REASONS, the certificate's node ("" if none), and a notice."""
+
+    def __init__(self, reason: str, node: str = "", text: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.node = node
+        self.text = text
+
+
+def admit(db: sqlite3.Connection, asked: dict[str, Any]) -> tuple[str, str]:
+    """Return (tenant, node) of a connection, as the claim "nats" of the broker's question tells of it.
+
+    Raises Refused.
+    """
+    chains = asked.get("client_tls", {}).get("verified_chains") or []
+    if not chains or not chains[0] or asked["client_info"].get("type") != "mqtt":
+        raise Refused("no_certificate")
+    subject = x509.load_pem_x509_certificate(chains[0][0].encode()).subject
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    name = str(names[0].value) if names else ""
+    try:
+        row = db.execute("SELECT tenant, generation, revoked FROM node WHERE name = ?", (name,)).fetchone()
+        claimed = str(asked["client_info"].get("mqtt_id", ""))
+        registered = db.execute("SELECT 1 FROM node WHERE name = ?", (claimed,)).fetchone()
+    except sqlite3.Error:
+        raise Refused("database") from None
+    if row is None:
+        raise Refused("unknown")
+    tenant, generation, revoked = row
+    if revoked or subject.rfc4514_string() != pki.user_of(name, generation):
+        raise Refused("revoked", name)
+    if claimed != name:
+        # Only names of the registry, or whoever makes ids up could fill the table of notices.
+        whose = f"the client id of {claimed}" if registered else "a client id of no node"
+        raise Refused("client_id", name, f"its certificate came with {whose}")
+    if asked["connect_opts"].get("user") or asked["connect_opts"].get("pass"):
+        raise Refused("user_name", name, "its certificate came with a user name")
+    return tenant, name
+
+
+class Auth:
+    """One callout service over a database, its issuer's key, a clock and a connection that `run` makes."""
+
+    def __init__(self, db: sqlite3.Connection, issuer: nkey.Issuer, clock: Clock) -> None:
+        self._db = db
+        self._issuer = issuer
+        self._clock = clock
+        self._client = Client()
+        self._tally = refusal.Tally()
+        self._enforce = asyncio.Event()
+
+    def enforce(self) -> None:
+        """Have those cut off, soon, who are connected and no longer admitted."""
+        self._enforce.set()
+
+    async def run(self, url: str, password: str) -> None:
+        """Work until cancelled. Prints "registry N is enforced" whenever it is, and "ready" once it answers."""
+
+        async def error(problem: Exception) -> None:
+            print(f"auth: {type(problem).__name__}: {problem}", file=sys.stderr)
+
+        async def reconnected() -> None:
+            self.enforce()
+
+        await self._client.connect(
+            url, user=broker.AUTH_USER, password=password, max_reconnect_attempts=-1,
+            reconnect_time_wait=0.05,  # type: ignore[arg-type]
+            ping_interval=5, error_cb=error, reconnected_cb=reconnected,
+        )  # fmt: skip
+        await self._client.subscribe(_ASKED, cb=self._answer)
+        await self._client.flush()
+        await self._cut_off()
+        print("ready", flush=True)
+        try:
+            while True:
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._enforce.wait(), refusal.FLUSH_S)
+                try:
+                    self._tally.flush(self._db, self._clock.now_ms())
+                except sqlite3.OperationalError as problem:
+                    print(f"auth: database: {problem}", file=sys.stderr)
+                if self._enforce.is_set():
+                    self._enforce.clear()
+                    await self._cut_off()
+        finally:
+            with suppress(sqlite3.OperationalError):
+                self._tally.flush(self._db, self._clock.now_ms())
+            await self._client.close()
+
+    async def _answer(self, question: Msg) -> None:
+        try:
+            asked = nkey.claims(question.data)["nats"]
+            user, server = asked["user_nkey"], asked["server_id"]["id"]
+        except (ValueError, KeyError, TypeError) as problem:
+            print(f"auth: not a question: {type(problem).__name__}: {problem}", file=sys.stderr)
+            return
+        answer: dict[str, Any] = {"type": "authorization_response", "version": 2}
+        try:
+            answer["jwt"] = self._issuer.sign(_user(user, *admit(self._db, asked)))
+        except Refused as refused:
+            self._tally.add(refused.node, refused.reason, refused.text)
+            answer["error"] = refused.reason
+        with suppress(nats.errors.Error):
+            await question.respond(self._issuer.sign({"sub": user, "aud": server, "nats": answer}).encode())
+
+    async def _cut_off(self) -> None:
+        """End the connections of nodes that are revoked or unknown by now."""
+        version = store.registry_version(self._db)
+        admitted = {
+            pki.user_of(name, generation)
+            for name, generation in self._db.execute("SELECT name, generation FROM node WHERE NOT revoked")
+        }
+        try:
+            for server, connection in await self._connections():
+                certificates = connection.get("tls_peer_certs") or [{}]
+                if certificates[0].get("subject") not in admitted:
+                    kick = json.dumps({"cid": connection["cid"]}).encode()
+                    await self._client.request(f"$SYS.REQ.SERVER.{server}.KICK", kick, timeout=_REQUEST_S)
+        except (nats.errors.Error, asyncio.TimeoutError) as problem:
+            print(f"auth: nobody cut off: {type(problem).__name__}: {problem}", file=sys.stderr)
+            self.enforce()
+            await asyncio.sleep(0.1)
+            return
+        print(f"registry {version} is enforced", flush=True)
+
+    async def _connections(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return (server's id, what it says) of all MQTT connections."""
+        found: list[tuple[str, dict[str, Any]]] = []
+        offset = 0
+        while True:
+            request = json.dumps({"auth": True, "offset": offset, "limit": _PAGE}).encode()
+            answer = json.loads((await self._client.request(_CONNECTIONS, request, timeout=_REQUEST_S)).data)["data"]
+            page = answer.get("connections") or []
+            found += [(answer["server_id"], one) for one in page if one.get("type") == "mqtt"]
+            offset += len(page)
+            if not page or offset >= answer["total"]:
+                return found
+
+
+def _user(nkey_of_user: str, tenant: str, node: str) -> dict[str, Any]:
+    """Return the claims of an admitted node's user.
+
+    They have no name: nats-server would take it for a user of its configuration and, missing it there, would
+    disconnect the node at every reload.
+    """
+    permissions = broker.node_permissions(tenant, node)
+    nats_claims = {
+        "type": "user", "version": 2, "allowed_connection_types": ["MQTT"],
+        "pub": permissions["publish"], "sub": permissions["subscribe"], "subs": -1, "data": -1, "payload": -1,
+    }  # fmt: skip
+    return {"sub": nkey_of_user, "aud": broker.account_of(tenant), "nats": nats_claims}
+
+
+async def _main(data: Path, url: str, clock: Clock) -> None:
+    service = Auth(store.connect(data, create=True), nkey.Issuer(broker.callout_secret(data)), clock)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, service.enforce)
+    task = asyncio.create_task(service.run(url, broker.auth_password(data)))
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    watch = asyncio.create_task(stdin_closed())
+    watch.add_done_callback(lambda _: task.cancel())
+    with suppress(asyncio.CancelledError):
+        await task
+    watch.cancel()
+
+
+def run(data: Path, url: str, clock: Clock) -> None:
+    """Answer the broker at `url` from the registry in `data` until SIGTERM or the end of standard input."""
+    asyncio.run(_main(data, url, clock))

@@ -1,0 +1,142 @@
+"""The callout service under the real broker: certificate, client id and subjects are one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cloudkit as kit
+import pytest
+
+from cloud import nkey, pki, refusal, store
+
+CHANNELS = [(1, "air.temperature", "degC")]
+A, F = 0xAAAA, 0xFFFF
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Cloud]:
+    """One running cloud."""
+    with kit.Cloud(tmp_path_factory.mktemp("cloud")) as running:
+        yield running
+
+
+def refusals(cloud: kit.Cloud, node: str | None = None) -> dict[str, int]:
+    """What was counted for a node, or for none; those that never came left out."""
+    with sqlite3.connect(cloud.data / "cloud.sqlite3") as db:
+        found = refusal.counted(db, 0 if node is None else store.node_id(db, node))
+    return {reason: count for reason, count in found.items() if count}
+
+
+def connected(node: kit.MqttNode) -> bool:
+    """Whether the broker keeps the connection."""
+    try:
+        node.hear(0.2)
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def pid_of(cloud: kit.Cloud, child: str) -> int:
+    """The present process id of a child."""
+    return json.loads((cloud.data / "run.json").read_text())[f"{child}_pid"]
+
+
+def test_a_jwt_is_what_it_should_be() -> None:
+    """The nkey of a known seed, and claims that come back."""
+    issuer = nkey.Issuer(bytes(range(32)))
+    assert len(issuer.name) == 56 and issuer.name[0] == "A"
+    found = nkey.claims(issuer.sign({"sub": "x"}).encode())
+    assert (found["sub"], found["iss"]) == ("x", issuer.name)
+    for broken in (b"", b"a.b", b"a.!!!.c", b"a.W10.c"):
+        with pytest.raises(ValueError):
+            nkey.claims(broken)
+
+
+def test_another_nodes_client_id_is_refused_and_the_victim_stays(cloud: kit.Cloud) -> None:
+    """Counted for the thief and told of it; with an id of nobody's, too."""
+    victim, thief = (cloud.add(name, os.urandom(32), CHANNELS) for name in ("victim", "thief"))
+    node, other = kit.MqttNode(cloud.state["mqtt"], victim), kit.MqttNode(cloud.state["mqtt"], thief)
+    node.connect()
+    node.born(1, 1, [(A, 1, 1), (F, 1, 1)])
+    for client_id in ("victim", "victim", "invented"):
+        with pytest.raises(ConnectionError, match="CONNACK 20 0005"):
+            other.connect(client_id=client_id)
+    assert connected(node)
+    other.connect()
+    other.publish("t", b"x", topic="v1/acme/victim/up/t")
+    other.publish("t", b"x", topic="v1/acme/thief/up/x")
+    kit.wait_for(lambda: refusals(cloud, "thief") == {"client_id": 3, "subject": 2}, "what the thief did")
+    assert refusals(cloud, "victim") == {}
+    told = [event["text"] for event in cloud.query("alerts", "thief", "--json")]
+    assert sorted(told) == [
+        "its certificate came with a client id of no node", "its certificate came with the client id of victim",
+        "published or subscribed what is not its own",
+    ]  # fmt: skip
+    assert connected(node) and connected(other)
+    node.close()
+    other.close()
+
+
+def test_others_are_counted_by_reason(cloud: kit.Cloud, tmp_path: Path) -> None:
+    """Not registered, revoked, with a user name, with one of the cloud's own."""
+    before = refusals(cloud)
+    pki.Authority(cloud.data).node("nobody").write(tmp_path / "nobody")
+    keys = cloud.add("leaver", os.urandom(32), CHANNELS)
+    node = kit.MqttNode(cloud.state["mqtt"], keys)
+    with pytest.raises(ConnectionError):
+        node.connect(credentials=tmp_path / "nobody")
+    for user in ("auth", "leaver"):
+        with pytest.raises(ConnectionError):
+            node.connect(user=user)
+    node.connect()
+    assert kit.command("revoke", "leaver", "--data", cloud.data).returncode == 0
+    assert not connected(node)
+    with pytest.raises(ConnectionError):
+        node.connect()
+    kit.wait_for(lambda: refusals(cloud, "leaver") == {"revoked": 1, "user_name": 1}, "what was counted")
+    grown = {reason: count - before.get(reason, 0) for reason, count in refusals(cloud).items()}
+    assert grown == {"unknown": 1, "service_user": 1}
+
+
+def test_while_the_service_is_away_nobody_new_comes_in_and_nobody_goes(tmp_path: Path) -> None:
+    """Connected nodes go on, nodes can be added, and the refusal is counted; afterwards all is as before.
+
+    A new tenant, too, loads the configuration without a disconnection.
+    """
+    with kit.Cloud(tmp_path) as cloud:
+        first, second = (cloud.add(name, os.urandom(32), CHANNELS) for name in ("first", "second"))
+        node, other = kit.MqttNode(cloud.state["mqtt"], first), kit.MqttNode(cloud.state["mqtt"], second)
+        node.connect()
+        node.born(1, 1, [(A, 1, 1), (F, 1, 3)])
+        os.kill(pid_of(cloud, "auth"), signal.SIGSTOP)
+        adding = threading.Thread(target=cloud.add, args=("third", os.urandom(32), CHANNELS, "other"))
+        try:
+            adding.start()
+            started = time.monotonic()
+            with pytest.raises(OSError):
+                other.connect()
+            assert time.monotonic() - started < kit.WAIT_S
+            frame = kit.frame_payload(1, 1, kit.codec_frame([(1, -2)], [(200_000_000, [1])]))
+            node.publish("t", first.data(2, F, 1, frame))
+            node.ack(lambda ack: ack[2]["cum"] == 1)
+        finally:
+            os.kill(pid_of(cloud, "auth"), signal.SIGCONT)
+        adding.join(kit.WAIT_S)
+        other.persist()
+        kit.wait_for(lambda: refusals(cloud).get("unanswered"), "what was counted")
+        node.publish("t", first.data(2, F, 2, frame))
+        node.ack(lambda ack: ack[2]["cum"] == 2)
+        os.kill(pid_of(cloud, "auth"), signal.SIGKILL)
+        other.persist()
+        assert connected(node)
+        node.close()
+        other.close()
