@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from cloud import broker, downlink, store, wire
+from cloud import broker, downlink, presence, store, wire
 from cloud.child import until_told
 from cloud.clock import Clock
 
@@ -27,6 +27,8 @@ POLL_S = 0.25
 REPEAT_S = 2.0
 """The same command goes to the same session again at most so often; the node takes it once."""
 _EXPIRY_S = 5.0
+_PROBE_S = 5.0
+"""How often it is looked for nodes that should have been heard of."""
 _FLAGS_AT = 1
 
 
@@ -65,7 +67,7 @@ class Control:
             await self._offer(ack.subject.split(".")[2], listening=True)
 
     async def _watch(self) -> None:
-        version, settled = None, 0.0
+        version, settled, probed = None, 0.0, 0.0
         while True:
             try:
                 (now,) = self._db.execute("PRAGMA data_version").fetchone()
@@ -74,6 +76,10 @@ class Control:
                     for _, name in downlink.with_open(self._db):
                         with store.transaction(self._db):
                             downlink.settle(self._db, name, self._clock.now_ms())
+                        await self._offer(name, listening=False)
+                if time.monotonic() - probed > _PROBE_S:
+                    probed = time.monotonic()
+                    for name in presence.probe(self._db, self._clock.now_ms()):
                         await self._offer(name, listening=False)
             except sqlite3.OperationalError as error:
                 version = None

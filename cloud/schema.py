@@ -4,7 +4,8 @@
 say (an event, a frame in uptime, a payload that does not decode): such a record may be of any time. `node.generation`
 counts how often the node was admitted again after it had been revoked; its certificates name it (pki.py). `arrival`
 numbers records and births in the order in which they were committed.
-`command.session` is the birth in whose session it was sent last.
+`command.session` is the birth in whose session it was sent last. `node.heard_ms` is when its last authentic message
+came, NULL before the first. A counter of node 0 is of no node.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 from cloud import wire
 
-VERSION = 5
+VERSION = 6
 
 _STATEMENTS = """
 CREATE TABLE registry (version INTEGER NOT NULL);
@@ -23,7 +24,7 @@ CREATE TABLE node (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, tenant TEXT NOT NULL,
     kd BLOB NOT NULL,
     ackno INTEGER NOT NULL DEFAULT 0, session INTEGER REFERENCES birth (id),
-    revoked INTEGER NOT NULL DEFAULT 0, generation INTEGER NOT NULL DEFAULT 0);
+    revoked INTEGER NOT NULL DEFAULT 0, generation INTEGER NOT NULL DEFAULT 0, heard_ms INTEGER);
 CREATE TABLE control_key (node INTEGER PRIMARY KEY REFERENCES node (id), kc BLOB NOT NULL);
 CREATE TABLE channel (
     node INTEGER NOT NULL REFERENCES node (id), id INTEGER NOT NULL, name TEXT NOT NULL, unit TEXT NOT NULL,
@@ -121,7 +122,12 @@ def _with_commands(db: sqlite3.Connection) -> None:
     db.execute(f"CREATE INDEX command_open ON command (node, id) WHERE {open_only}")
 
 
+def _with_presence(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE node ADD COLUMN heard_ms INTEGER")
+    db.execute("UPDATE node SET heard_ms = (SELECT arrived_ms FROM birth WHERE birth.id = session)")
+
+
 # Version -> what makes the next one of it.
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {
-    1: _without_passwords, 2: _with_arrivals, 3: _with_times_and_revocation, 4: _with_commands,
+    1: _without_passwords, 2: _with_arrivals, 3: _with_times_and_revocation, 4: _with_commands, 5: _with_presence,
 }  # fmt: skip

@@ -79,6 +79,8 @@ class Supervisor:
         self._clock = clock
         self._announce = announce
         self._registry = 0
+        self._loaded = b""
+        """The configuration that the broker has."""
         self._tally = refusal.Tally()
 
     async def run(self) -> None:
@@ -117,6 +119,7 @@ class Supervisor:
             config = self._configure()
         except ValueError as error:
             raise ServeError(f"no server certificate for {', '.join(sorted(self._names))}: {error}") from None
+        self._loaded = config.read_bytes()
         log = self._data / "cloud.log"
         noted = refusal.BrokerLog(self._tally)
         self._broker = Child(
@@ -182,19 +185,25 @@ class Supervisor:
                 await asyncio.wait_for(self._enforce(), _READY_S)
             except asyncio.TimeoutError:
                 self._broker.note(f"the node list is not enforced: {self._broker.last}; {self._auth.last}")
+                wanted.set()
             self._publish_state()
 
     async def _enforce(self) -> None:
         """Have the broker know the tenants and the callout service cut off who is revoked."""
         # The broker asks about every connected node again when it loads its configuration, one after the other, and
         # refuses those for whom nobody answers: so never without need, and never while the service is away.
-        await self._auth.ready.wait()
-        before = broker.config_path(self._data).read_bytes()
-        if self._configure().read_bytes() != before:
+        await self._until_enforced()
+        wanted = self._configure().read_bytes()
+        if wanted != self._loaded:
             reloaded = self._broker.expect("eloaded server configuration")
             reloaded.clear()
             self._broker.signal(signal.SIGHUP)
             await reloaded.wait()
+            self._loaded = wanted
+            await self._until_enforced()
+
+    async def _until_enforced(self) -> None:
+        """Return when the callout service has said, from now on, that it enforces the node list as it is."""
         while True:
             version = store.registry_version(self._db)
             enforced = self._auth.expect(f"registry {version} is enforced")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from cloud import wire
+from cloud import refusal, wire
+from cloud.presence import Presence, State, presence
 
-LATE_S = 60
-"""A contact may be this much later than announced before the node counts as overdue: dialling takes time."""
 RESETS = ("unknown", "power on", "brown-out", "deep-sleep wake", "restart asked for", "watchdog", "crash", "external")
 COUNTERS: tuple[str, ...] = ("bad_tag", "conflict", "duplicate", "malformed", "stale_birth", "undecodable")
 _FLAGS = {1: "safe mode", 2: "trial", 4: "ring formatted"}
@@ -24,7 +23,10 @@ class NodeStatus:
     last_contact_s: int | None
     next_contact_s: int | None
     """The latest moment of the next contact, as the last birth announced it; None if it announced none."""
-    overdue: bool
+    last_heard_s: int | None
+    """When its last authentic message came, of any kind."""
+    presence: State
+    """As presence.py has it; "expected" for a node that never called, or is revoked."""
     battery_mv: int | None
     firmware: str | None
     boot: int | None
@@ -36,17 +38,24 @@ class NodeStatus:
     stored: dict[str, int]
     """Ring name -> records in the database, of all streams."""
     counters: dict[str, int]
+    refused: dict[str, int]
+    """Reason (refusal.REASONS) -> connections and messages of this node that the broker refused."""
     commits: int
     """Grows with every commit of this node's messages."""
 
     @property
     def state(self) -> str:
-        """One word: revoked, new (never called), overdue or ok."""
+        """One word: revoked, new (never called), expected, overdue or lost."""
         if self.revoked:
             return "revoked"
         if self.last_contact_s is None:
             return "new"
-        return "overdue" if self.overdue else "ok"
+        return self.presence
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it should have been heard of; a lost one is overdue, too."""
+        return self.presence != "expected"
 
 
 def names(db: sqlite3.Connection) -> list[str]:
@@ -57,13 +66,13 @@ def names(db: sqlite3.Connection) -> list[str]:
 def node_status(db: sqlite3.Connection, name: str, now_ms: int) -> NodeStatus | None:
     """Return how a node is at the moment `now_ms` (Unix milliseconds), or None for an unknown name."""
     row = db.execute(
-        "SELECT node.id, tenant, revoked, ackno, message, arrived_ms FROM node LEFT JOIN birth ON birth.id = session"
-        " WHERE name = ?",
+        "SELECT node.id, tenant, revoked, ackno, heard_ms, message, arrived_ms"
+        " FROM node LEFT JOIN birth ON birth.id = session WHERE name = ?",
         (name,),
     ).fetchone()
     if row is None:
         return None
-    node, tenant, revoked, commits, message, arrived_ms = row
+    node, tenant, revoked, commits, heard_ms, message, arrived_ms = row
     birth = None if message is None else wire.parse_birth(message)
     last = None if birth is None else arrived_ms // 1000
     due = None if birth is None or last is None or not birth.next_contact else last + birth.next_contact
@@ -75,11 +84,14 @@ def node_status(db: sqlite3.Connection, name: str, now_ms: int) -> NodeStatus | 
         (count,) = db.execute("SELECT count(*) FROM record WHERE cursor = ?", (cursor,)).fetchone()
         stored[wire.RING_NAMES[ring]] += count
     counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
-    counters.update(db.execute("SELECT name, count FROM counter WHERE node = ?", (node,)))
+    found = db.execute("SELECT name, count FROM counter WHERE node = ?", (node,))
+    counters.update({name: count for name, count in found if not name.startswith(refusal.PREFIX)})
+    here: Presence | None = None if revoked else presence(heard_ms, message)
     facts = birth or _NO_BIRTH
     return NodeStatus(
         node=name, tenant=tenant, revoked=bool(revoked), last_contact_s=last, next_contact_s=due,
-        overdue=not revoked and due is not None and now_ms // 1000 > due + LATE_S,
+        last_heard_s=None if heard_ms is None else heard_ms // 1000,
+        presence="expected" if here is None else here.state(now_ms),
         battery_mv=facts.battery_mv or None,
         firmware=None if birth is None else "{}.{}.{}".format(*birth.firmware.to_bytes(4, "big")[1:]),
         boot=None if birth is None else birth.boot, conn=None if birth is None else birth.conn,
@@ -89,7 +101,7 @@ def node_status(db: sqlite3.Connection, name: str, now_ms: int) -> NodeStatus | 
             wire.RING_NAMES[ring.ring]: max(0, ring.next - 1 - cum.get((ring.ring, ring.stream), ring.oldest - 1))
             for ring in facts.rings
         },
-        stored=stored, counters=counters, commits=commits,
+        stored=stored, counters=counters, refused=refusal.counted(db, node), commits=commits,
     )  # fmt: skip
 
 

@@ -77,13 +77,18 @@ class _Batch:
 
     def take(self, arrivals: Iterable[Arrival], ackno_step: int) -> set[str]:
         owed: dict[int, str] = {}
+        heard: dict[int, int] = {}
         for arrival in arrivals:
             node = self.node(arrival.tenant, arrival.node)
             if node is not None and self.take_one(node, arrival):
                 owed[node.id] = node.name
+                heard[node.id] = max(arrival.arrived_ms, heard.get(node.id, 0))
         for cursor in self.cursors.values():
             self.advance(cursor)
-        self.db.executemany("UPDATE node SET ackno = ackno + ? WHERE id = ?", [(ackno_step, node) for node in owed])
+        self.db.executemany(
+            "UPDATE node SET ackno = ackno + ?, heard_ms = max(ifnull(heard_ms, 0), ?) WHERE id = ?",
+            [(ackno_step, heard[node], node) for node in owed],
+        )
         return set(owed.values())
 
     def take_one(self, node: _Node, arrival: Arrival) -> bool:

@@ -201,6 +201,11 @@ def last_cmd(birth: bytes) -> int:
     return int.from_bytes(birth[28:32], "little")
 
 
+def next_contact(birth: bytes) -> int:
+    """Return in how many seconds from its birth the next contact comes at the latest, 0 for none announced."""
+    return int.from_bytes(birth[41:45], "little")
+
+
 def encode_command(
     number: int, ttl_s: int, op: int, args: bytes, *, key: bytes, tenant: str, node: str, nonce: bytes
 ) -> bytes:  # fmt: skip

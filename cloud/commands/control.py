@@ -11,19 +11,11 @@ from typing import Any
 
 import click
 
-from cloud import clock as clocks
 from cloud import downlink, query, status, store
-from cloud.commands.options import DATA, JSON, Refusal, open_clock
+from cloud.commands.options import DATA, JSON, Refusal, running_clock
 
 _POLL_S = 0.1
 _SHOWN = 20
-
-
-def _clock(data: Path) -> clocks.Clock:
-    """The clock that the running cloud goes by, so that a time to live means the same here and there."""
-    from cloud.serve import clock_of
-
-    return open_clock(clock_of(data))
 
 
 @click.command(epilog="Operations: " + ", ".join(downlink.OPERATIONS.values()) + " [SECONDS], or a number [HEX].")
@@ -43,7 +35,7 @@ def send(
     With --wait the exit status is 0 only if the node has said that it is done.
     """
     op, args = _parsed(operation, argument)
-    db, clock = store.connect(data), _clock(data)
+    db, clock = store.connect(data), running_clock(data)
     number = downlink.enqueue(db, node, op, args, ttl, clock.now_ms())
     command = downlink.command(db, node, number)
     deadline = time.monotonic() + (wait or 0)
@@ -104,7 +96,7 @@ def _line(command: downlink.Command) -> str:
 def node(node: str, data: Path, as_json: bool) -> None:
     """Show how NODE is, as of its last birth, and its last commands with what became of them."""
     db = store.connect(data)
-    state = _state(db, node, _clock(data).now_ms())
+    state = _state(db, node, running_clock(data).now_ms())
     found = downlink.commands(db, node, _SHOWN)
     if as_json:
         click.echo(json.dumps({**state, "commands": [_facts(command) for command in found]}, indent=1))
@@ -123,8 +115,10 @@ def _state(db: sqlite3.Connection, name: str, now_ms: int) -> dict[str, Any]:
         store.node_id(db, name)  # says which there are
         raise Refusal(f"no node {name}")
     facts = asdict(found)
-    moments = {"last_contact": facts.pop("last_contact_s"), "next_contact": facts.pop("next_contact_s")}
+    names = ("last_contact", "last_heard", "next_contact")
+    moments = {name: facts.pop(f"{name}_s") for name in names}
     facts["flags"] = ", ".join(facts["flags"])
-    del facts["revoked"], facts["overdue"], facts["commits"]
+    facts["refused"] = {reason: count for reason, count in facts["refused"].items() if count}
+    del facts["revoked"], facts["presence"], facts["commits"]
     told = {key: query.iso(at) or None for key, at in moments.items()}
     return {"node": facts.pop("node"), "state": found.state, **told, **facts}

@@ -36,6 +36,13 @@ def open_clock(address: str | None) -> clocks.Clock:
         raise Refusal(str(error)) from None
 
 
+def running_clock(data: Path) -> clocks.Clock:
+    """Return the clock that the running cloud goes by, so that a moment means the same here and there."""
+    from cloud.serve import clock_of
+
+    return open_clock(clock_of(data))
+
+
 def host_port(option: str, text: str) -> tuple[str, int]:
     """Return (host, port) of the HOST:PORT given to `option`. Raises Refusal."""
     host, _, port = text.rpartition(":")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from cloud import query, store
-from cloud.commands.options import DATA, JSON, Refusal, write_csv, write_json
+from cloud import query, status, store
+from cloud.commands.options import DATA, JSON, Refusal, running_clock, write_csv, write_json
 
 
 @click.command()
@@ -91,8 +91,14 @@ def _report(data: Path, registry: int, as_json: bool, node: str, **done: str) ->
 @DATA
 @JSON
 def nodes(data: Path, as_json: bool) -> None:
-    """List the registered nodes and what their last birth said."""
-    found = query.nodes(store.connect(data))
+    """List the registered nodes, how they are, and what their last birth said."""
+    db, now_ms = store.connect(data), running_clock(data).now_ms()
+    found = query.nodes(db)
+    for facts in found:
+        state = status.node_status(db, facts["node"], now_ms)
+        if state is not None:
+            silent_s = None if state.last_heard_s is None else max(0, now_ms // 1000 - state.last_heard_s)
+            facts |= {"state": state.state, "silent_s": silent_s, "refused": sum(state.refused.values())}
     if as_json:
         write_json(found)
     elif found:

@@ -46,11 +46,13 @@ class Summary(BaseModel):
 
     node: str
     tenant: str
-    state: Literal["ok", "overdue", "new", "revoked"]
+    state: Literal["expected", "overdue", "lost", "new", "revoked"]
     last_contact: str | None
     next_contact: str | None
     """The latest moment of the next contact, as the node announced it."""
     overdue: bool
+    last_heard: str | None
+    """When its last authentic message came, of any kind; a node that stays connected needs no new contact."""
     battery_mv: int | None
     firmware: str | None
     boot: int | None
@@ -59,6 +61,8 @@ class Summary(BaseModel):
     """Records that the node announced at its last contact and that are not committed, by ring: A alerts, F frames."""
     stored: dict[str, int]
     counters: dict[str, int]
+    refused: dict[str, int]
+    """Connections and messages of this node that the broker refused, by reason."""
 
 
 class Channel(BaseModel):
@@ -188,4 +192,6 @@ def _summary(node: status.NodeStatus) -> dict[str, Any]:
         "last_contact": query.iso(node.last_contact_s) or None, "next_contact": query.iso(node.next_contact_s) or None,
         "battery_mv": node.battery_mv, "firmware": node.firmware, "boot": node.boot, "reset": node.reset,
         "backlog": node.backlog, "stored": node.stored, "counters": node.counters,
+        "last_heard": query.iso(node.last_heard_s) or None,
+        "refused": {reason: count for reason, count in node.refused.items() if count},
     }  # fmt: skip

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from cloud import downlink, status, store
+from cloud import downlink, refusal, status, store
 from cloud.web.access import Database, Now
 
 router = APIRouter()
@@ -33,7 +33,9 @@ class _Nodes(Collector):
         last = gauge("last_contact_timestamp_seconds", "Unix time of the last birth.")
         age = gauge("last_contact_age_seconds", "Seconds since the last birth.")
         due = gauge("next_contact_timestamp_seconds", "Latest Unix time of the next contact, as announced.")
-        overdue = gauge("overdue", "1 if the announced contact did not come.")
+        heard = gauge("last_heard_age_seconds", "Seconds since the last authentic message of any kind.")
+        overdue = gauge("node_overdue", "1 if the node should have been heard of by now.")
+        lost = gauge("node_lost", "1 if it should have been heard of long ago.")
         revoked = gauge("revoked", "1 if the node is refused.")
         battery = gauge("battery_volts", "Battery at the last birth.")
         backlog = gauge("backlog_records", "Records announced at the last birth and not committed.", "ring")
@@ -43,6 +45,12 @@ class _Nodes(Collector):
         )
         commands = gauge("commands", "Commands for the node, by what became of them.", "status")
         waiting = gauge("oldest_command_age_seconds", "Age of the oldest command without an end; 0 if there is none.")
+        refused = CounterMetricFamily(
+            "fieldnode_node_refusals", "Connections and messages that the broker refused of the node's certificate.",
+            labels=_NODE,
+        )  # fmt: skip
+        reasons = CounterMetricFamily("fieldnode_callout_refusals", "The same of all, by why.", labels=("reason",))
+        total = refusal.counted(self._db, 0)
         notices = gauge("notices", "Different notices of the cloud about the node.")
         for name in status.names(self._db):
             node = status.node_status(self._db, name, self._now_ms)
@@ -50,6 +58,12 @@ class _Nodes(Collector):
                 continue
             labels = (node.tenant, node.node)
             overdue.add_metric(labels, node.overdue)
+            lost.add_metric(labels, node.presence == "lost")
+            refused.add_metric(labels, sum(node.refused.values()))
+            for reason, count in node.refused.items():
+                total[reason] = total.get(reason, 0) + count
+            if node.last_heard_s is not None:
+                heard.add_metric(labels, self._now_ms / 1000 - node.last_heard_s)
             revoked.add_metric(labels, node.revoked)
             if node.last_contact_s is not None:
                 info.add_metric((*labels, node.firmware or ""), 1)
@@ -70,7 +84,9 @@ class _Nodes(Collector):
             waiting.add_metric(labels, 0 if made_ms is None else (self._now_ms - made_ms) / 1000)
             count = "SELECT count(*) FROM notice JOIN node ON node.id = notice.node WHERE name = ?"
             notices.add_metric(labels, self._db.execute(count, (name,)).fetchone()[0])
-        yield from (info, last, age, due, overdue, revoked, battery, backlog, stored)
+        for reason, count in total.items():
+            reasons.add_metric((reason,), count)
+        yield from (info, last, age, heard, due, overdue, lost, refused, reasons, revoked, battery, backlog, stored)
         yield from (messages, commands, waiting, notices)
         yield GaugeMetricFamily("fieldnode_database_bytes", "Size of the database file.", self._database_bytes)
 

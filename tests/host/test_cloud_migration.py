@@ -23,7 +23,7 @@ def frame(seq: int, quality: int = 2) -> bytes:
     return kit.frame_payload(2 * seq, 2, kit.codec_frame([(1, -2)], rows, quality))
 
 
-@pytest.fixture(params=[1, 2, 3, 4])
+@pytest.fixture(params=[1, 2, 3, 4, 5])
 def version(request: pytest.FixtureRequest) -> int:
     """Each schema there was."""
     return request.param
@@ -86,6 +86,16 @@ def test_a_command_can_wait(old: Path) -> None:
     assert sealed
     ttl_s = int.from_bytes(sealed.message[5:7], "little")
     assert sealed.message == KEYS.command(b"nonce-01", number, ttl_s, 1) and 3600 <= ttl_s < 3700
+    db.close()
+
+
+def test_when_it_was_heard_of_is_known(old: Path) -> None:
+    """From the session's birth, until the next message."""
+    db = store.connect(old)
+    heard = "SELECT heard_ms FROM node"
+    assert db.execute(heard).fetchone() == db.execute("SELECT arrived_ms FROM birth").fetchone()
+    transaction.take(db, [transaction.Arrival("acme", "n1", "t", KEYS.data(2, F, 4, frame(4)), NOW_MS + 5000)])
+    assert db.execute(heard).fetchone() == (NOW_MS + 5000,)
     db.close()
 
 

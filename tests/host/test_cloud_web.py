@@ -107,7 +107,7 @@ def test_nodes(cloud: kit.Cloud, now: int) -> None:
     """States, contacts, backlog and what was counted."""
     found = {node["node"]: node for node in ask(cloud, "/api/nodes").json}  # type: ignore[attr-defined]
     assert {name: node["state"] for name, node in found.items()} == {
-        "fresh": "new", "gone": "revoked", "late": "overdue", "n1": "ok",
+        "fresh": "new", "gone": "revoked", "late": "overdue", "n1": "expected",
     }  # fmt: skip
     node = found["n1"]
     stamp = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + later)) for later in (0, 3600)]
@@ -300,7 +300,11 @@ def test_metrics(cloud: kit.Cloud, now: int) -> None:
     assert values["fieldnode_last_contact_timestamp_seconds", "n1", None] == now
     assert 0 <= values["fieldnode_last_contact_age_seconds", "n1", None] < 120
     assert values["fieldnode_next_contact_timestamp_seconds", "n1", None] == now + 3600
-    assert [values["fieldnode_overdue", name, None] for name in ("n1", "late", "fresh", "gone")] == [0, 1, 0, 0]
+    assert [values["fieldnode_node_overdue", name, None] for name in ("n1", "late", "fresh", "gone")] == [0, 1, 0, 0]
+    assert values["fieldnode_node_lost", "late", None] == 0
+    assert values["fieldnode_last_heard_age_seconds", "late", None] >= 7200
+    assert values["fieldnode_node_refusals_total", "n1", None] == 0
+    assert values["fieldnode_callout_refusals_total", None, "client_id"] == 0
     assert values["fieldnode_revoked", "gone", None] == 1
     assert values["fieldnode_battery_volts", "n1", None] == 3.712
     assert values["fieldnode_backlog_records", "n1", "F"] == 4
