@@ -77,14 +77,14 @@ def admit(db: sqlite3.Connection, asked: dict[str, Any]) -> tuple[str, str]:
 
 
 class Auth:
-    """One callout service over a database, its issuer's key, a clock and a connection that `run` makes."""
+    """One callout service over a database, its issuer's key, what it counts, and a connection that `run` makes."""
 
-    def __init__(self, db: sqlite3.Connection, issuer: nkey.Issuer, clock: Clock) -> None:
+    def __init__(self, db: sqlite3.Connection, issuer: nkey.Issuer, tally: refusal.Tally) -> None:
+        """It only reads `db`, so that no lock of ingest's delays an answer."""
         self._db = db
         self._issuer = issuer
-        self._clock = clock
         self._client = Client()
-        self._tally = refusal.Tally()
+        self._tally = tally
         self._enforce = asyncio.Event()
 
     def enforce(self) -> None:
@@ -111,18 +111,10 @@ class Auth:
         print("ready", flush=True)
         try:
             while True:
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._enforce.wait(), refusal.FLUSH_S)
-                try:
-                    self._tally.flush(self._db, self._clock.now_ms())
-                except sqlite3.OperationalError as problem:
-                    print(f"auth: database: {problem}", file=sys.stderr)
-                if self._enforce.is_set():
-                    self._enforce.clear()
-                    await self._cut_off()
+                await self._enforce.wait()
+                self._enforce.clear()
+                await self._cut_off()
         finally:
-            with suppress(sqlite3.OperationalError):
-                self._tally.flush(self._db, self._clock.now_ms())
             await self._client.close()
 
     async def _answer(self, question: Msg) -> None:
@@ -143,18 +135,16 @@ class Auth:
 
     async def _cut_off(self) -> None:
         """End the connections of nodes that are revoked or unknown by now."""
-        version = store.registry_version(self._db)
-        admitted = {
-            pki.user_of(name, generation)
-            for name, generation in self._db.execute("SELECT name, generation FROM node WHERE NOT revoked")
-        }
         try:
+            version = store.registry_version(self._db)
+            nodes = self._db.execute("SELECT name, generation FROM node WHERE NOT revoked")
+            admitted = {pki.user_of(name, generation) for name, generation in nodes}
             for server, connection in await self._connections():
                 certificates = connection.get("tls_peer_certs") or [{}]
                 if certificates[0].get("subject") not in admitted:
                     kick = json.dumps({"cid": connection["cid"]}).encode()
                     await self._client.request(f"$SYS.REQ.SERVER.{server}.KICK", kick, timeout=_REQUEST_S)
-        except (nats.errors.Error, asyncio.TimeoutError) as problem:
+        except (nats.errors.Error, asyncio.TimeoutError, sqlite3.OperationalError) as problem:
             print(f"auth: nobody cut off: {type(problem).__name__}: {problem}", file=sys.stderr)
             self.enforce()
             await asyncio.sleep(0.1)
@@ -190,7 +180,9 @@ def _user(nkey_of_user: str, tenant: str, node: str) -> dict[str, Any]:
 
 
 async def _main(data: Path, url: str, clock: Clock) -> None:
-    service = Auth(store.connect(data, create=True), nkey.Issuer(broker.callout_secret(data)), clock)
+    counts, tally = store.connect(data, create=True), refusal.Tally()
+    service = Auth(store.connect_to_read(data), nkey.Issuer(broker.callout_secret(data)), tally)
+    writing = asyncio.create_task(refusal.keep_writing(tally, counts, clock))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, service.enforce)
     task = asyncio.create_task(service.run(url, broker.auth_password(data)))
@@ -200,6 +192,7 @@ async def _main(data: Path, url: str, clock: Clock) -> None:
     with suppress(asyncio.CancelledError):
         await task
     watch.cancel()
+    writing.cancel()
 
 
 def run(data: Path, url: str, clock: Clock) -> None:

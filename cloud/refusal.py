@@ -6,10 +6,12 @@ as refused_REASON, with the node whose certificate was used, or node 0 where tha
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from collections import Counter
 
+from cloud.clock import Clock
 from cloud.store import transaction
 
 PREFIX = "refused_"
@@ -39,8 +41,20 @@ class Tally:
         if node and text:
             self._words.add((node, text))
 
-    def flush(self, db: sqlite3.Connection, now_ms: int) -> None:
-        """Write what was counted. Raises sqlite3.OperationalError (locked, disk full) with nothing lost."""
+    def take(self) -> Tally:
+        """Return what was counted so far, and begin anew."""
+        taken = Tally()
+        taken._counts, self._counts = self._counts, taken._counts
+        taken._words, self._words = self._words, taken._words
+        return taken
+
+    def put_back(self, taken: Tally) -> None:
+        """Count again what could not be written."""
+        self._counts.update(taken._counts)
+        self._words |= taken._words
+
+    def write(self, db: sqlite3.Connection, now_ms: int) -> None:
+        """Write all of it. Raises sqlite3.OperationalError (locked, disk full) with nothing written."""
         if not self._counts:
             return
         with transaction(db):
@@ -54,8 +68,20 @@ class Tally:
                 if node in known:
                     notice = "INSERT OR IGNORE INTO notice (node, kind, text, at_ms) VALUES (?, 'refused', ?, ?)"
                     db.execute(notice, (known[node], text, now_ms))
-        self._counts.clear()
-        self._words.clear()
+
+
+async def keep_writing(tally: Tally, db: sqlite3.Connection, clock: Clock) -> None:
+    """Write what `tally` counts, every FLUSH_S, in a thread of its own, until cancelled; `db` is nobody else's.
+
+    A database that refuses loses nothing: it is written the next time.
+    """
+    while True:
+        await asyncio.sleep(FLUSH_S)
+        taken = tally.take()
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, taken.write, db, clock.now_ms())
+        except sqlite3.OperationalError:
+            tally.put_back(taken)
 
 
 class BrokerLog:

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -149,7 +148,8 @@ class Supervisor:
             for child in self._children.values():
                 tasks.append(asyncio.create_task(child.run(self._publish_state)))
             tasks.append(asyncio.create_task(self._reload(reload)))
-            tasks.append(asyncio.create_task(self._count_refusals()))
+            counts = store.connect(self._data)
+            tasks.append(asyncio.create_task(refusal.keep_writing(self._tally, counts, open_clock(self._clock))))
             stopped = asyncio.create_task(stop.wait())
             pending = [stopped, *tasks]
             while not stopped.done():
@@ -214,14 +214,6 @@ class Supervisor:
                 await asyncio.wait_for(enforced.wait(), _REPEAT_S)
                 self._registry = version
                 return
-
-    async def _count_refusals(self) -> None:
-        """Write what the broker refused by itself."""
-        clock = open_clock(self._clock)
-        while True:
-            await asyncio.sleep(refusal.FLUSH_S)
-            with suppress(sqlite3.OperationalError):  # they stay counted
-                self._tally.flush(self._db, clock.now_ms())
 
     def _configure(self) -> Path:
         return broker.write_config(

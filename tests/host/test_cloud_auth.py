@@ -9,12 +9,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cloudkit as kit
 import pytest
 
-from cloud import nkey, pki, refusal, store
+from cloud import broker, nkey, pki, refusal, store
 
 CHANNELS = [(1, "air.temperature", "degC")]
 A, F = 0xAAAA, 0xFFFF
@@ -61,6 +62,59 @@ def test_a_jwt_is_what_it_should_be() -> None:
             nkey.claims(broken)
 
 
+def test_a_locked_database_loses_no_count(tmp_path: Path) -> None:
+    """It is written when the lock is gone; an unknown name counts for none."""
+    db = store.connect(tmp_path, create=True)
+    store.add_node(db, "n1", "acme", os.urandom(32), CHANNELS)
+    other = sqlite3.connect(store.database_path(tmp_path), isolation_level=None)
+    tally = refusal.Tally()
+    tally.add("n1", "client_id", "a word")
+    tally.add("gone", "client_id", "a word")
+    other.execute("BEGIN IMMEDIATE")
+    db.execute("PRAGMA busy_timeout = 1")
+    taken = tally.take()
+    tally.add("n1", "client_id", "a word")
+    with pytest.raises(sqlite3.OperationalError):
+        taken.write(db, 1)
+    tally.put_back(taken)
+    other.execute("ROLLBACK")
+    other.close()
+    tally.take().write(db, 1)
+    tally.take().write(db, 1)
+    assert refusal.counted(db, store.node_id(db, "n1"))["client_id"] == 2
+    assert refusal.counted(db, 0)["client_id"] == 1
+    assert db.execute("SELECT kind, text FROM notice").fetchall() == [("refused", "a word")]
+    db.close()
+
+
+def test_what_the_broker_refuses_by_itself(tmp_path: Path) -> None:
+    """Told from what the service has refused, by the broker's own lines."""
+    db = store.connect(tmp_path, create=True)
+    store.add_node(db, "n1", "acme", os.urandom(32), CHANNELS)
+    tally = refusal.Tally()
+    log = refusal.BrokerLog(tally)
+    by_service = [
+        '127.0.0.1:1 - mid:27 - "n1" - authentication error - User "x"',
+        "Auth callout service returned an error: client_id",
+        '127.0.0.1:1 - mid:27 - "n1" - authentication error - User "x"',
+        '127.0.0.1:1 - mid:27 - "n1" - unable to connect: authentication error',
+    ]
+    by_itself = [
+        '127.0.0.1:1 - mid:28 - "n1" - authentication error - User "ingest"',
+        '127.0.0.1:1 - mid:28 - "n1" - unable to connect: authentication error',
+        '127.0.0.1:1 - mid:29 - "n1" - authentication error',
+        '127.0.0.1:1 - mid:29 - "n1" - unable to connect: authentication error',
+        '127.0.0.1:1 - mid:30 - "n1" - Publish Violation - Subject "v1.acme.n2.up.t"',
+        '127.0.0.1:1 - mid:30 - "n1" - Subscription Violation - Subject "v1.acme.n2.dn.*", SID x',
+    ]
+    for line in by_service + by_itself:
+        log.line(line, broker.SERVICE_USERS)
+    tally.take().write(db, 1)
+    found = [{key: count for key, count in refusal.counted(db, node).items() if count} for node in (0, 1)]
+    assert found == [{"service_user": 1, "unanswered": 1}, {"subject": 2}]
+    db.close()
+
+
 def test_another_nodes_client_id_is_refused_and_the_victim_stays(cloud: kit.Cloud) -> None:
     """Counted for the thief and told of it; with an id of nobody's, too."""
     victim, thief = (cloud.add(name, os.urandom(32), CHANNELS) for name in ("victim", "thief"))
@@ -86,6 +140,34 @@ def test_another_nodes_client_id_is_refused_and_the_victim_stays(cloud: kit.Clou
     other.close()
 
 
+def test_a_flood_of_refusals_disturbs_nobody(cloud: kit.Cloud) -> None:
+    """All are counted, and meanwhile each frame of another node is acknowledged in time."""
+    quiet, noisy = (cloud.add(name, os.urandom(32), CHANNELS) for name in ("quiet", "noisy"))
+    node, other = kit.MqttNode(cloud.state["mqtt"], quiet), kit.MqttNode(cloud.state["mqtt"], noisy)
+    node.connect()
+    node.born(1, 1, [(A, 1, 1), (F, 1, 1)])
+    ended = threading.Event()
+
+    def flood() -> None:
+        for _ in range(100):
+            with suppress(OSError):
+                other.connect(client_id="quiet")
+        ended.set()
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    seq = 0
+    while not ended.is_set():
+        seq += 1
+        frame = kit.frame_payload(seq, 1, kit.codec_frame([(1, -2)], [(200_000_000 + seq, [1])]))
+        node.publish("t", quiet.data(2, F, seq, frame))
+        node.ack(lambda ack: ack[2]["cum"] == seq, wait_s=2)  # noqa: B023
+    thread.join()
+    assert seq > 1
+    kit.wait_for(lambda: refusals(cloud, "noisy") == {"client_id": 100}, "all that was refused")
+    node.close()
+
+
 def test_others_are_counted_by_reason(cloud: kit.Cloud, tmp_path: Path) -> None:
     """Not registered, revoked, with a user name, with one of the cloud's own."""
     before = refusals(cloud)
@@ -103,8 +185,11 @@ def test_others_are_counted_by_reason(cloud: kit.Cloud, tmp_path: Path) -> None:
     with pytest.raises(ConnectionError):
         node.connect()
     kit.wait_for(lambda: refusals(cloud, "leaver") == {"revoked": 1, "user_name": 1}, "what was counted")
-    grown = {reason: count - before.get(reason, 0) for reason, count in refusals(cloud).items()}
-    assert grown == {"unknown": 1, "service_user": 1}
+
+    def grown() -> dict[str, int]:
+        return {reason: count - before.get(reason, 0) for reason, count in refusals(cloud).items()}
+
+    kit.wait_for(lambda: grown() == {"unknown": 1, "service_user": 1}, "what was counted for none")
 
 
 def test_while_the_service_is_away_nobody_new_comes_in_and_nobody_goes(tmp_path: Path) -> None:
