@@ -216,7 +216,7 @@ def test_while_the_service_is_away_nobody_new_comes_in_and_nobody_goes(tmp_path:
             node.publish("t", first.data(2, F, 1, frame))
             node.ack(lambda ack: ack[2]["cum"] == 1)
             # Longer than the broker would wait for the service's word on each node, did it load anything now.
-            time.sleep(max(0, started + 6 - time.monotonic()))
+            time.sleep(max(0, started + 4 - time.monotonic()))
             assert connected(node)
         finally:
             os.kill(pid_of(cloud, "auth"), signal.SIGCONT)
