@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sqlite3
 import sys
 from contextlib import suppress
@@ -26,13 +25,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from cloud import broker, nkey, pki, refusal, store
-from cloud.child import stdin_closed
+from cloud.child import until_told
 from cloud.clock import Clock
 
 _ASKED = "$SYS.REQ.USER.AUTH"
 _CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 _PAGE = 256
 _REQUEST_S = 2.0
+_POLL_S = 0.05
+"""How often the registry is looked at for who is to be cut off."""
 
 
 class Refused(Exception):
@@ -85,20 +86,17 @@ class Auth:
         self._issuer = issuer
         self._client = Client()
         self._tally = tally
-        self._enforce = asyncio.Event()
-
-    def enforce(self) -> None:
-        """Have those cut off, soon, who are connected and no longer admitted."""
-        self._enforce.set()
+        self._enforced: int | None = None
+        """The version of the registry by which those were cut off who are no longer admitted."""
 
     async def run(self, url: str, password: str) -> None:
-        """Work until cancelled. Prints "registry N is enforced" whenever it is, and "ready" once it answers."""
+        """Work until cancelled. Prints "ready" once it answers, and each version of the registry that is enforced."""
 
         async def error(problem: Exception) -> None:
             print(f"auth: {type(problem).__name__}: {problem}", file=sys.stderr)
 
         async def reconnected() -> None:
-            self.enforce()
+            self._enforced = None
 
         await self._client.connect(
             url, user=broker.AUTH_USER, password=password, max_reconnect_attempts=-1,
@@ -107,13 +105,12 @@ class Auth:
         )  # fmt: skip
         await self._client.subscribe(_ASKED, cb=self._answer)
         await self._client.flush()
-        await self._cut_off()
+        await self._enforce()
         print("ready", flush=True)
         try:
             while True:
-                await self._enforce.wait()
-                self._enforce.clear()
-                await self._cut_off()
+                await asyncio.sleep(_POLL_S)
+                await self._enforce()
         finally:
             await self._client.close()
 
@@ -133,23 +130,28 @@ class Auth:
         with suppress(nats.errors.Error):
             await question.respond(self._issuer.sign({"sub": user, "aud": server, "nats": answer}).encode())
 
-    async def _cut_off(self) -> None:
-        """End the connections of nodes that are revoked or unknown by now."""
+    async def _enforce(self) -> None:
+        """If the registry has changed, end the connections of nodes that are revoked or unknown by now."""
         try:
             version = store.registry_version(self._db)
+            if version == self._enforced:
+                return
+            self._enforced = version  # None again if the broker goes meanwhile
+            # The connections first: whoever is among them was registered before the nodes are read. One without a
+            # certificate yet is in the midst of its handshake; about that one the broker will ask.
+            connections = await self._connections()
             nodes = self._db.execute("SELECT name, generation FROM node WHERE NOT revoked")
             admitted = {pki.user_of(name, generation) for name, generation in nodes}
-            for server, connection in await self._connections():
-                certificates = connection.get("tls_peer_certs") or [{}]
-                if certificates[0].get("subject") not in admitted:
+            for server, connection in connections:
+                certificates = connection.get("tls_peer_certs")
+                if certificates and certificates[0].get("subject") not in admitted:
                     kick = json.dumps({"cid": connection["cid"]}).encode()
                     await self._client.request(f"$SYS.REQ.SERVER.{server}.KICK", kick, timeout=_REQUEST_S)
         except (nats.errors.Error, asyncio.TimeoutError, sqlite3.OperationalError) as problem:
             print(f"auth: nobody cut off: {type(problem).__name__}: {problem}", file=sys.stderr)
-            self.enforce()
-            await asyncio.sleep(0.1)
+            self._enforced = None
             return
-        print(f"registry {version} is enforced", flush=True)
+        print(f"[INF] registry enforced: {version}", flush=True)
 
     async def _connections(self) -> list[tuple[str, dict[str, Any]]]:
         """Return (server's id, what it says) of all MQTT connections."""
@@ -183,15 +185,7 @@ async def _main(data: Path, url: str, clock: Clock) -> None:
     counts, tally = store.connect(data, create=True), refusal.Tally()
     service = Auth(store.connect_to_read(data), nkey.Issuer(broker.callout_secret(data)), tally)
     writing = asyncio.create_task(refusal.keep_writing(tally, counts, clock))
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, service.enforce)
-    task = asyncio.create_task(service.run(url, broker.auth_password(data)))
-    loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    watch = asyncio.create_task(stdin_closed())
-    watch.add_done_callback(lambda _: task.cancel())
-    with suppress(asyncio.CancelledError):
-        await task
-    watch.cancel()
+    await until_told(service.run(url, broker.auth_password(data)))
     writing.cancel()
 
 

@@ -59,7 +59,7 @@ class Child:
         self._heard = heard
         self._process: Process | None = None
         self._preexec = _die_with_parent()
-        self._watched: dict[str, asyncio.Event] = {}
+        self._expected: list[tuple[tuple[str, ...], asyncio.Future[str]]] = []
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Keep the child alive until cancelled; call `changed` whenever it has a new pid and is ready."""
@@ -84,9 +84,11 @@ class Child:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def expect(self, text: str) -> asyncio.Event:
-        """Return an event that is set when a line of the child's output holds `text`."""
-        return self._watched.setdefault(text, asyncio.Event())
+    def expect(self, *texts: str) -> asyncio.Future[str]:
+        """Return what will be the next line of the child's output, however often it dies, that holds one of `texts`."""
+        line: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._expected.append((texts, line))
+        return line
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the child, if it lives."""
@@ -116,9 +118,10 @@ class Child:
         while raw := await process.stdout.readline():
             self.last = raw.decode(errors="replace").rstrip()
             self._heard(self.last)
-            for text, event in self._watched.items():
-                if text in self.last:
-                    event.set()
+            for texts, line in self._expected:
+                if not line.done() and any(text in self.last for text in texts):
+                    line.set_result(self.last)
+            self._expected = [one for one in self._expected if not one[1].done()]
             if self._ready_text in self.last:
                 self.ready.set()
                 changed()

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,13 @@ from cloud.clock import open_clock
 from cloud.errors import CloudError
 
 _READY_S = 10.0
-_REPEAT_S = 1.0
+_POLL_S = 0.05
+"""How often the registry is looked at for what the broker does not know."""
+_PAUSE_S = 1.0
+_ENFORCED = "[INF] registry enforced: "
+_BROKER_READY = "Server is ready"
+_RELOADED = "Reloaded server configuration"
+_NOT_RELOADED = "Failed to reload server configuration"
 
 
 class ServeError(CloudError):
@@ -78,6 +85,9 @@ class Supervisor:
         self._clock = clock
         self._announce = announce
         self._registry = 0
+        """The version of the registry that the broker knows and the callout service enforces."""
+        self._enforced = 0
+        """The version that the callout service has said it enforces."""
         self._loaded = b""
         """The configuration that the broker has."""
         self._tally = refusal.Tally()
@@ -91,6 +101,7 @@ class Supervisor:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ServeError(f"{self._data} is served by another process") from None
+            (self._data / "run.json").unlink(missing_ok=True)
             self._db = store.connect(self._data, create=True)
             try:
                 await self._serve()
@@ -122,12 +133,12 @@ class Supervisor:
         log = self._data / "cloud.log"
         noted = refusal.BrokerLog(self._tally)
         self._broker = Child(
-            "broker", [broker.program(), "-c", str(config)], "Server is ready", log,
+            "broker", [broker.program(), "-c", str(config)], _BROKER_READY, log,
             heard=lambda line: noted.line(line, broker.SERVICE_USERS),
         )  # fmt: skip
         url = f"nats://127.0.0.1:{self._client_port}"
         self._ingest = Child("ingest", self._command("ingest", "--url", url), "ready", log)
-        self._auth = Child("auth", self._command("auth", "--url", url), "ready", log)
+        self._auth = Child("auth", self._command("auth", "--url", url), "ready", log, heard=self._auth_said)
         control = Child("control", self._command("control", "--url", url), "ready", log)
         self._children = {"broker": self._broker, "auth": self._auth, "ingest": self._ingest, "control": control}
         if self._web is not None:
@@ -138,8 +149,7 @@ class Supervisor:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        reload = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, reload.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a terminal that closes ends nothing
         tasks = [asyncio.create_task(self._start())]
         if self._until_eof:
             tasks.append(asyncio.create_task(stdin_closed()))
@@ -147,7 +157,7 @@ class Supervisor:
         try:
             for child in self._children.values():
                 tasks.append(asyncio.create_task(child.run(self._publish_state)))
-            tasks.append(asyncio.create_task(self._reload(reload)))
+            tasks.append(asyncio.create_task(self._follow()))
             counts = store.connect(self._data)
             tasks.append(asyncio.create_task(refusal.keep_writing(self._tally, counts, open_clock(self._clock))))
             stopped = asyncio.create_task(stop.wait())
@@ -176,44 +186,39 @@ class Supervisor:
                 raise ServeError(f"{child.name} does not come up: {child.last or 'it says nothing'}") from None
         self._announce(self._state())
 
-    async def _reload(self, wanted: asyncio.Event) -> None:
-        """Give the broker the nodes registered since, whenever wanted."""
-        while True:
-            await wanted.wait()
-            wanted.clear()
-            try:
-                await asyncio.wait_for(self._enforce(), _READY_S)
-            except asyncio.TimeoutError:
-                self._broker.note(f"the node list is not enforced: {self._broker.last}; {self._auth.last}")
-                wanted.set()
-            self._publish_state()
+    def _auth_said(self, line: str) -> None:
+        if line.startswith(_ENFORCED):
+            self._enforced = int(line.removeprefix(_ENFORCED))
 
-    async def _enforce(self) -> None:
-        """Have the broker know the tenants and the callout service cut off who is revoked."""
-        # The broker asks about every connected node again when it loads its configuration, one after the other, and
-        # refuses those for whom nobody answers: so never without need, and never while the service is away.
-        await self._until_enforced()
+    async def _follow(self) -> None:
+        """Keep the broker at the registry as it is, by looking at it: nobody has to tell, and no word can be lost."""
+        while True:
+            try:
+                version = store.registry_version(self._db)
+                if version != self._registry and await self._load(version):
+                    self._registry = version
+                    self._publish_state()
+            except (OSError, sqlite3.OperationalError) as problem:
+                self._broker.note(f"the registry is not loaded: {type(problem).__name__}: {problem}")
+                await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(_POLL_S)
+
+    async def _load(self, version: int) -> bool:
+        """Have the broker know the tenants of the registry up to `version`; tell whether it does."""
+        # When the broker loads its configuration it asks about every connected node again, one after the other, and
+        # refuses those for whom nobody answers: so never without need, and only when the service has just spoken.
+        if self._enforced < version or not self._auth.ready.is_set() or not self._broker.ready.is_set():
+            return False
         wanted = self._configure().read_bytes()
         if wanted != self._loaded:
-            reloaded = self._broker.expect("eloaded server configuration")
-            reloaded.clear()
+            # A broker that dies over it reads the new configuration when it is started again.
+            told = self._broker.expect(_RELOADED, _NOT_RELOADED, _BROKER_READY)
             self._broker.signal(signal.SIGHUP)
-            await reloaded.wait()
+            line = await told
+            if _NOT_RELOADED in line:
+                raise OSError(line)
             self._loaded = wanted
-            await self._until_enforced()
-
-    async def _until_enforced(self) -> None:
-        """Return when the callout service has said, from now on, that it enforces the node list as it is."""
-        while True:
-            version = store.registry_version(self._db)
-            enforced = self._auth.expect(f"registry {version} is enforced")
-            enforced.clear()
-            if self._auth.ready.is_set():
-                self._auth.signal(signal.SIGHUP)
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(enforced.wait(), _REPEAT_S)
-                self._registry = version
-                return
+        return True
 
     def _configure(self) -> Path:
         return broker.write_config(
@@ -239,21 +244,16 @@ class Supervisor:
             partial.replace(self._data / "run.json")
 
 
-def announce(data: Path, registry: int, timeout_s: float = 5.0) -> bool:
-    """Have the broker of a running cloud know the registry up to version `registry`; False if it did not in time.
+def announce(data: Path, registry: int, timeout_s: float = 20.0) -> bool:
+    """Wait until a running cloud's broker knows the registry up to version `registry`; False if it did not in time.
 
     True at once if nothing serves `data`: it will read the registry when it starts.
     """
     deadline = time.monotonic() + timeout_s
-    asked = False
     while is_served(data):
         with suppress(FileNotFoundError):
-            state = json.loads((data / "run.json").read_text())
-            if state["registry"] >= registry:
+            if json.loads((data / "run.json").read_text())["registry"] >= registry:
                 return True
-            if not asked:
-                os.kill(state["pid"], signal.SIGHUP)
-                asked = True
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)

@@ -232,7 +232,7 @@ class MqttNode:
 
     def connect(
         self, topic: str | None = None, *, credentials: Path | None = None, certificate: bool = True,
-        client_id: str | None = None, user: str | None = None,
+        client_id: str | None = None, user: str | None = None, before_handshake: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """Connect and subscribe, to its own `dn` or to another topic. Raises OSError if refused.
 
@@ -246,6 +246,7 @@ class MqttNode:
         plain = socket.create_connection((host, int(port)), timeout=WAIT_S)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            before_handshake()
             self._socket = tls_context(folder, certificate).wrap_socket(plain, server_hostname=host)
         except OSError:
             plain.close()

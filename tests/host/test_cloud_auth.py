@@ -15,7 +15,7 @@ from pathlib import Path
 import cloudkit as kit
 import pytest
 
-from cloud import broker, nkey, pki, refusal, store
+from cloud import broker, nkey, pki, refusal, serve, store
 
 CHANNELS = [(1, "air.temperature", "degC")]
 A, F = 0xAAAA, 0xFFFF
@@ -44,6 +44,20 @@ def connected(node: kit.MqttNode) -> bool:
     except OSError:
         return False
     return True
+
+
+def connected_nodes(cloud: kit.Cloud, count: int) -> list[kit.MqttNode]:
+    """Nodes of one tenant, m0 and so on, registered without the command, and connected."""
+    db, authority, found = store.connect(cloud.data), pki.Authority(cloud.data), []
+    cloud.add("m", os.urandom(32), CHANNELS, tenant="many")
+    for number in range(count):
+        name, key = f"m{number}", os.urandom(32)
+        store.add_node(db, name, "many", key, CHANNELS)
+        authority.node(name).write(cloud.data / name)
+        found.append(kit.MqttNode(cloud.state["mqtt"], kit.NodeKeys(key, "many", name, cloud.data / name)))
+        found[-1].connect()
+    db.close()
+    return found
 
 
 def pid_of(cloud: kit.Cloud, child: str) -> int:
@@ -168,6 +182,20 @@ def test_a_flood_of_refusals_disturbs_nobody(cloud: kit.Cloud) -> None:
     node.close()
 
 
+def test_who_is_still_shaking_hands_is_left_alone(cloud: kit.Cloud) -> None:
+    """A board's handshake takes seconds; that others are added and revoked meanwhile is nothing to it."""
+    keys = cloud.add("slow", os.urandom(32), CHANNELS)
+    node = kit.MqttNode(cloud.state["mqtt"], keys)
+
+    def meanwhile() -> None:
+        cloud.add("gone", os.urandom(32), CHANNELS)
+        assert kit.command("revoke", "gone", "--data", cloud.data).returncode == 0
+
+    node.connect(before_handshake=meanwhile)
+    assert connected(node)
+    node.close()
+
+
 def test_others_are_counted_by_reason(cloud: kit.Cloud, tmp_path: Path) -> None:
     """Not registered, revoked, with a user name, with one of the cloud's own."""
     before = refusals(cloud)
@@ -235,3 +263,66 @@ def test_while_the_service_is_away_nobody_new_comes_in_and_nobody_goes(tmp_path:
         assert connected(node)
         node.close()
         other.close()
+
+
+@pytest.mark.parametrize("victim", ["broker", "auth"])
+def test_a_new_tenant_is_admitted_though_a_process_dies_over_it(tmp_path: Path, victim: str) -> None:
+    """Killed just when it was to take the news: whoever is started in its place has it, and `add` says so."""
+    with kit.Cloud(tmp_path / "data") as cloud:
+        nodes = connected_nodes(cloud, 20)
+        config, old = broker.config_path(cloud.data), pid_of(cloud, victim)
+        key, credentials, done = os.urandom(32), tmp_path / "handed out", []
+        options = ("--tenant", "late", "--key", key.hex(), "--credentials", credentials, "--data", cloud.data)
+        adding = threading.Thread(target=lambda: done.append(kit.command("add", "n1", *options)))
+        if victim == "auth":
+            os.kill(old, signal.SIGSTOP)
+        adding.start()
+        try:
+            if victim == "auth":
+                kit.wait_for((credentials / "pkey").exists, "the registration")
+                time.sleep(0.3)
+            else:
+                # At once when its new configuration lies there: it is told in a moment, and has 20 nodes to ask about.
+                before, deadline = config.stat().st_ino, time.monotonic() + kit.WAIT_S
+                while config.stat().st_ino == before:
+                    assert time.monotonic() < deadline
+        finally:
+            os.kill(old, signal.SIGKILL)
+        adding.join(30)
+        assert (done[0].returncode, done[0].stderr) == (0, "")
+        node = kit.MqttNode(cloud.state["mqtt"], kit.NodeKeys(key, "late", "n1", credentials))
+        node.persist()
+        node.born(1, 1, [(A, 1, 1), (F, 1, 1)])
+        node.close()
+        started = time.monotonic()
+        cloud.add("n2", os.urandom(32), CHANNELS, tenant="later")
+        assert time.monotonic() - started < 4
+        for each in nodes:
+            each.close()
+
+
+def test_many_tenants_at_once_on_a_running_cloud(tmp_path: Path) -> None:
+    """Each is admitted within the time of one, although the registry grows while the broker loads the one before."""
+    with kit.Cloud(tmp_path) as cloud:
+        node = kit.MqttNode(cloud.state["mqtt"], cloud.add("first", os.urandom(32), CHANNELS))
+        node.connect()
+        took = list[float]()
+
+        def admit(number: int) -> None:
+            db = store.connect(tmp_path)
+            for index in range(10):
+                started = time.monotonic()
+                version = store.add_node(db, f"n{number}-{index}", f"t{number}-{index}", os.urandom(32), CHANNELS)
+                if serve.announce(tmp_path, version):
+                    took.append(time.monotonic() - started)
+            db.close()
+
+        threads = [threading.Thread(target=admit, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(took) == 40
+        assert sorted(took)[20] < 1 and max(took) < 5
+        assert connected(node)
+        node.close()
