@@ -56,7 +56,7 @@ class CloudEnd:
         return json.loads((self.data / "run.json").read_text())
 
     def kill(self, what: str) -> int:
-        """kill -9 of `ingest` or `broker`; returns the pid it had. It is started again by the cloud end itself."""
+        """kill -9 of `ingest`, `broker` or `auth`; returns the pid it had. The cloud end itself starts it again."""
         pid = self.pids()[f"{what}_pid"]
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

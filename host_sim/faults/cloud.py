@@ -21,7 +21,7 @@ from host_sim.node import SimulationError
 
 CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
 
-_PROCESS = {kinds.BROKER_KILL: "broker", kinds.INGEST_KILL: "ingest"}
+_PROCESS = {kinds.BROKER_KILL: "broker", kinds.INGEST_KILL: "ingest", kinds.AUTH_KILL: "auth"}
 
 
 class Sufferer(Protocol):
@@ -34,7 +34,7 @@ class Sufferer(Protocol):
         ...
 
     def kill(self, what: str) -> int:
-        """kill -9 of `ingest` or `broker`; returns the pid it had."""
+        """kill -9 of `ingest`, `broker` or `auth`; returns the pid it had."""
         ...
 
     def refused(self) -> int:

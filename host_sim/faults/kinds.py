@@ -6,8 +6,8 @@ NODE, CLOUD = "node", "cloud"
 
 NODE_KILL, POWER_CUT, BROWN_OUT, WIFI_OUT = "node_kill", "power_cut", "brown_out", "wifi_out"
 CONN_RESET, STALL, DRIP, SLOW = "conn_reset", "stall", "drip", "slow"
-BROKER_KILL, INGEST_KILL, DB_LOCKED, DISK_FULL, CLOCK_JUMP = (
-    "broker_kill", "ingest_kill", "db_locked", "disk_full", "clock_jump",
+BROKER_KILL, INGEST_KILL, AUTH_KILL, DB_LOCKED, DISK_FULL, CLOCK_JUMP = (
+    "broker_kill", "ingest_kill", "auth_kill", "db_locked", "disk_full", "clock_jump",
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ KINDS = {
     SLOW: Kind(NODE, (1800, 7200), 1, (0, 0), "20 kbit/s, and half a second there and back"),
     BROKER_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of the broker"),
     INGEST_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of ingest"),
+    AUTH_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of the callout service; nobody new comes in"),
     # Ahead of the first thing that a contact has to commit, its birth: later ones may find nothing to spoil.
     DB_LOCKED: Kind(CLOUD, (2, 4), 5, (0, 0), "another program holds the database's write lock"),
     DISK_FULL: Kind(CLOUD, (2, 4), 5, (0, 0), "ingest can write nothing to disk"),

@@ -136,7 +136,8 @@ class Run:
 KINDS = {
     "power_cut": "power", "brown_out": "power", "node_kill": "power",
     "wifi_out": "network", "conn_reset": "network", "stall": "network", "drip": "network", "slow": "network",
-    "broker_kill": "cloud", "ingest_kill": "cloud", "db_locked": "cloud", "disk_full": "cloud",
+    "broker_kill": "cloud", "ingest_kill": "cloud", "auth_kill": "cloud", "db_locked": "cloud",
+    "disk_full": "cloud",
     "clock_jump": "clock",
 }  # fmt: skip
 """Every kind of fault and its family, by which the report colours it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,6 +16,10 @@ from pathlib import Path
 
 import cloudkit as kit
 import pytest
+
+from cloud import store
+from cloud.child import Child
+from cloud.serve import Supervisor
 
 CHANNELS = [(1, "air.temperature", "degC")]
 A, F = 0xAAAA, 0xFFFF
@@ -195,6 +200,37 @@ def test_session_survives_ingest(cloud: kit.Cloud) -> None:
     assert node.ack(lambda ack: ack[2]["cum"] == 1)
     assert cloud.children()[1] != old
     assert not kit.alive(old)
+
+
+def test_a_broker_that_dies_instead_of_loading_has_loaded_when_it_is_back(tmp_path: Path) -> None:
+    """The new configuration lay there when it was started again; it is not waited for any longer."""
+    program = "import time, signal as s; s.signal(s.SIGHUP, s.SIG_IGN); print('Server is ready'); time.sleep(60)"
+    command = [sys.executable, "-uc", program]
+
+    async def scenario() -> None:
+        supervisor = Supervisor(tmp_path, ("127.0.0.1", 0), [], None)
+        supervisor._db = store.connect(tmp_path, create=True)
+        supervisor._names = {"127.0.0.1"}
+        version = store.add_node(supervisor._db, "n1", "acme", os.urandom(32), CHANNELS)
+        children = [Child(name, command, "ready", tmp_path / "log") for name in ("broker", "auth")]
+        supervisor._broker, supervisor._auth = children
+        running = [asyncio.create_task(child.run(lambda: None)) for child in children]
+        for child in children:
+            await asyncio.wait_for(child.ready.wait(), 5)
+        assert not await supervisor._load(version), "the callout service has not spoken yet"
+        supervisor._enforced = version
+        loading = asyncio.create_task(supervisor._load(version))
+        await asyncio.sleep(0.2)
+        assert not loading.done()
+        supervisor._broker.signal(signal.SIGKILL)
+        assert await asyncio.wait_for(loading, 5)
+        for task in running:
+            task.cancel()
+        for child in children:
+            await child.end()
+        supervisor._db.close()
+
+    asyncio.run(scenario())
 
 
 def test_port_taken(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_nothing_is_acknowledged_that_cannot_be_stored(cloud: kit.Cloud, tmp_pat
     node.close()
 
 
-@pytest.mark.parametrize("kind", ["broker_kill", "ingest_kill"])
+@pytest.mark.parametrize("kind", ["broker_kill", "ingest_kill", "auth_kill"])
 def test_a_killed_process_is_over_when_another_stands_in_its_place(cloud: kit.Cloud, tmp_path: Path, kind: str) -> None:
     before = Outside(cloud).pids()
     thread, log = during(Fault(START, kind), cloud, tmp_path)

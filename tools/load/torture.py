@@ -1,10 +1,10 @@
 """Frames through a way and a cloud end that fail all the time, and the account of what became of each.
 
 The nodes are the firmware's own uplink and session in the unix VM (tools/benchmarks/vm_scripts/linknode.py), killed now
-and then; each comes by a proxy of host_sim with resets, stalls, drips and slow stretches; broker and ingest are killed
-with kill -9, the database is locked, the disk is full (host_sim/faults). Time is real. Whenever a node says that it
-released a record, the database must have it by then; at the end each frame must be one row of the right content, or be
-given up in a gap event that lies in the database.
+and then; each comes by a proxy of host_sim with resets, stalls, drips and slow stretches; broker, ingest and callout
+service are killed with kill -9, the database is locked, the disk is full (host_sim/faults). Time is real. Whenever a
+node says that it released a record, the database must have it by then; at the end each frame must be one row of the
+right content, or be given up in a gap event that lies in the database.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ _AWAKE_CAP_S = 20
 _GAP, _EVENT_SIZE = 5, 14
 PATH_FAULTS = {kinds.CONN_RESET: 0.0, kinds.STALL: 1.0, kinds.DRIP: 1.0, kinds.SLOW: 1.0}
 """How long they last at most, in times of that from one to the next."""
-CLOUD_FAULTS = {kinds.BROKER_KILL: 0.0, kinds.INGEST_KILL: 0.0, kinds.DB_LOCKED: 0.5, kinds.DISK_FULL: 0.3}
+CLOUD_FAULTS = {
+    kinds.BROKER_KILL: 0.0, kinds.INGEST_KILL: 0.0, kinds.AUTH_KILL: 0.0, kinds.DB_LOCKED: 0.5, kinds.DISK_FULL: 0.3,
+}  # fmt: skip
 
 
 class RealTime:
