@@ -154,17 +154,22 @@ class Auth:
         print(f"[INF] registry enforced: {version}", flush=True)
 
     async def _connections(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return (server's id, what it says) of all MQTT connections."""
+        """Return (server's id, what it says) of all MQTT connections, some maybe twice.
+
+        The broker lists them by age. Read from the youngest page on, for one that closes meanwhile moves the younger
+        ones to places that were not read yet.
+        """
         found: list[tuple[str, dict[str, Any]]] = []
-        offset = 0
-        while True:
-            request = json.dumps({"auth": True, "offset": offset, "limit": _PAGE}).encode()
-            answer = json.loads((await self._client.request(_CONNECTIONS, request, timeout=_REQUEST_S)).data)["data"]
+        total = (await self._page(0))["total"]
+        for offset in range(max(total - 1, 0) // _PAGE * _PAGE, -1, -_PAGE):
+            answer = await self._page(offset)
             page = answer.get("connections") or []
             found += [(answer["server_id"], one) for one in page if one.get("type") == "mqtt"]
-            offset += len(page)
-            if not page or offset >= answer["total"]:
-                return found
+        return found
+
+    async def _page(self, offset: int) -> dict[str, Any]:
+        request = json.dumps({"auth": True, "offset": offset, "limit": _PAGE, "sort": "cid"}).encode()
+        return json.loads((await self._client.request(_CONNECTIONS, request, timeout=_REQUEST_S)).data)["data"]
 
 
 def _user(nkey_of_user: str, tenant: str, node: str) -> dict[str, Any]:

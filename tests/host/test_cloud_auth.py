@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,11 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cloudkit as kit
 import pytest
 
-from cloud import broker, nkey, pki, refusal, serve, store
+from cloud import auth, broker, nkey, pki, refusal, serve, store
 
 CHANNELS = [(1, "air.temperature", "degC")]
 A, F = 0xAAAA, 0xFFFF
@@ -74,6 +77,27 @@ def test_a_jwt_is_what_it_should_be() -> None:
     for broken in (b"", b"a.b", b"a.!!!.c", b"a.W10.c"):
         with pytest.raises(ValueError):
             nkey.claims(broken)
+
+
+def test_who_closes_between_two_pages_hides_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker's list is read page by page while connections come and go."""
+
+    class Broker:
+        open_ids = list(range(1, 8))
+
+        async def request(self, subject: str, payload: bytes, timeout: float) -> Any:
+            asked = json.loads(payload)
+            page = self.open_ids[asked["offset"] :][: asked["limit"]]
+            data = {"server_id": "s", "total": len(self.open_ids), "connections": [
+                {"cid": cid, "type": "mqtt"} for cid in page]}  # fmt: skip
+            self.open_ids = self.open_ids[1:]  # the oldest goes
+            return SimpleNamespace(data=json.dumps({"data": data}).encode())
+
+    monkeypatch.setattr(auth, "_PAGE", 2)
+    service = auth.Auth(sqlite3.connect(":memory:"), nkey.Issuer(bytes(32)), refusal.Tally())
+    monkeypatch.setattr(service, "_client", Broker())
+    found = {one["cid"] for _, one in asyncio.run(service._connections())}
+    assert found >= set(Broker.open_ids[4:]), "one of those that stayed was not seen"
 
 
 def test_a_locked_database_loses_no_count(tmp_path: Path) -> None:
