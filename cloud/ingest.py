@@ -2,6 +2,9 @@
 
 What is there is committed as one group, alerts first; then JetStream is told, then the nodes. The database works in a
 thread of its own, so that alerts which arrive during a commit stand first in the next one.
+
+Any number of workers share the two consumers: each message goes to one of them, and to another if that one has not
+acknowledged it in time. The database, not the broker, keeps a record from being taken twice.
 """
 
 from __future__ import annotations
@@ -41,20 +44,23 @@ COALESCE_S = 0.050
 RETRY_S = 0.5
 """Pause after the database refused a batch; the batch comes again after it."""
 _PULL_S = 5.0
-_ACK_WAIT_S = 4.0
-"""Longer than a commit may wait for a lock (store.BUSY_TIMEOUT_S), lest messages come again while they are taken."""
+ALERTS_ACK_WAIT_S = 2.0
+"""What a killed worker held comes again after so long: before the node itself sends it again (3 s), and later than a
+commit may wait for a lock (store.BUSY_TIMEOUT_S), lest messages come again while they are taken."""
+REST_ACK_WAIT_S = 4.0
 
 
 class _Pull:
     """One consumer, drained into `queue`: one pull request is always open at the broker while there is room."""
 
-    def __init__(self, name: str, lanes: tuple[str, ...], arrived: asyncio.Event) -> None:
+    def __init__(self, name: str, lanes: tuple[str, ...], ack_wait_s: float, arrived: asyncio.Event) -> None:
         self.config = ConsumerConfig(
             durable_name=name,
             ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=_ACK_WAIT_S,
+            ack_wait=ack_wait_s,
             filter_subjects=[f"v1.*.*.up.{lane}" for lane in lanes],
-            max_ack_pending=4 * BATCH,
+            # No bound but the pulls': what a killed worker holds must not keep the others waiting.
+            max_ack_pending=-1,
         )
         self.name = name
         self.queue: deque[Msg] = deque()
@@ -105,19 +111,26 @@ class _Pull:
 
 
 class Worker:
-    """One ingest worker over an open database, a clock and a connection that `run` makes."""
+    """One ingest worker over an open database, a clock and a connection that `run` makes.
 
-    def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
+    `alone` says that no other works on the same consumers, so that this one may make them anew.
+    """
+
+    def __init__(self, db: sqlite3.Connection, clock: Clock, *, alone: bool = False) -> None:
         self._db = db
         self._clock = clock
+        self._alone = alone
         self._arrived = asyncio.Event()
-        self._alerts = _Pull("alerts", wire.URGENT_LANES, self._arrived)
-        self._rest = _Pull("rest", ("t", "b", "l"), self._arrived)
+        self._alerts = _Pull("alerts", wire.URGENT_LANES, ALERTS_ACK_WAIT_S, self._arrived)
+        self._rest = _Pull("rest", ("t", "b", "l"), REST_ACK_WAIT_S, self._arrived)
         self._owed: dict[str, float] = {}
         """Node -> loop time by which its ACK must have gone."""
         self._tenant: dict[str, str] = {}
         self._holds = 0
-        """ACKs sent with `hold` since the last commit; their ackno was not stored, so the next commit steps over it."""
+        """ACKs sent with `hold` since the last commit; their ackno was not stored, so the next commit steps over it.
+
+        Of another worker's holds the messages tell that come again: each delivery may have brought one.
+        """
 
     async def run(self, url: str, password: str) -> None:
         """Work until cancelled. Prints "ready" once the consumers stand."""
@@ -141,8 +154,8 @@ class Worker:
             reconnected_cb=reconnected,
             error_cb=error,
         )
-        # A former worker's unacknowledged messages come again at once, not after ack_wait: there is one worker.
-        await self._declare(client, afresh=True)
+        # What a killed worker held comes again at once, not after ack_wait.
+        await self._declare(client, afresh=self._alone)
         tasks = [asyncio.create_task(pull.run(client)) for pull in (self._alerts, self._rest)]
         tasks.append(asyncio.create_task(self._work(client)))
         print("ready", flush=True)
@@ -208,10 +221,12 @@ class Worker:
     async def _commit(self, client: Client, batch: list[Msg]) -> None:
         loop = asyncio.get_running_loop()
         arrivals = [self._arrival(message) for message in batch]
+        holds = max(self._holds, max(map(_deliveries, batch)) - 1)
         try:
-            owed = await loop.run_in_executor(None, transaction.take, self._db, arrivals, 1 + self._holds)
+            owed = await loop.run_in_executor(None, transaction.take, self._db, arrivals, 1 + holds)
         except sqlite3.OperationalError as error:
             print(f"ingest: database: {error}; {len(batch)} messages wait", file=sys.stderr)
+            self._holds = holds + 1
             await self._hold(client, arrivals)
             for message in batch:
                 with suppress(nats.errors.Error):
@@ -231,10 +246,7 @@ class Worker:
 
     def _arrival(self, message: Msg) -> transaction.Arrival:
         _, tenant, node, _, lane = message.subject.split(".")
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time in ns>.<pending>, maybe with more
-        # in front and behind; Msg.metadata would make a datetime of it for every message.
-        parts = message.reply.split(".")
-        stored_ns = int(parts[7] if len(parts) == 9 else parts[9])
+        stored_ns = int(_token(message, 7))
         waited_ms = max(0, (time.time_ns() - stored_ns) // 1_000_000)
         return transaction.Arrival(tenant, node, lane, message.data, self._clock.now_ms() - waited_ms)
 
@@ -261,16 +273,29 @@ class Worker:
                 await client.publish(f"v1.{tenant}.{node}.dn.ack", message)
 
     async def _hold(self, client: Client, arrivals: list[transaction.Arrival]) -> None:
-        self._holds += 1
         for tenant, node in sorted({(arrival.tenant, arrival.node) for arrival in arrivals}):
             await self._publish_ack(client, tenant, node, hold=True)
 
 
-async def _main(data: Path, url: str, clock: Clock) -> None:
-    worker = Worker(store.connect(data, create=True), clock)
+def _token(message: Msg, index: int) -> str:
+    """Return a part of $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time in ns>.<pending>.
+
+    There may be two more in front, and one behind. Msg.metadata would make a datetime of it for every message.
+    """
+    parts = message.reply.split(".")
+    return parts[index if len(parts) == 9 else index + 2]
+
+
+def _deliveries(message: Msg) -> int:
+    """How often the broker has handed a message out, 1 for the first time."""
+    return int(_token(message, 4))
+
+
+async def _main(data: Path, url: str, clock: Clock, alone: bool) -> None:
+    worker = Worker(store.connect(data, create=True), clock, alone=alone)
     await until_told(worker.run(url, broker.ingest_password(data)))
 
 
-def run(data: Path, url: str, clock: Clock) -> None:
+def run(data: Path, url: str, clock: Clock, *, alone: bool = False) -> None:
     """Ingest from the broker at `url` into the database in `data` until SIGTERM or the end of standard input."""
-    asyncio.run(_main(data, url, clock))
+    asyncio.run(_main(data, url, clock, alone))

@@ -65,14 +65,15 @@ class Supervisor:
 
     def __init__(
         self, data: Path, listen: tuple[str, int], names: Sequence[str], clock: str | None, *,
-        web: tuple[str, int] | None = None, until_eof: bool = False,
+        web: tuple[str, int] | None = None, workers: int = 1, until_eof: bool = False,
         announce: Callable[[dict[str, Any]], None] = lambda state: print(json.dumps(state), flush=True),
     ) -> None:  # fmt: skip
         """Build only. `listen` is where the nodes come in, `web` where the page is served, or None for no page.
 
         `names` are those by which nodes call; those of the present certificate stay good beside them, and the host
-        of `listen` is one unless it stands for all addresses. `announce` is given the state when all is up. With
-        `until_eof` the end of standard input ends it too. Raises ServeError if a port is taken.
+        of `listen` is one unless it stands for all addresses. `workers` is how many ingest. `announce` is given the
+        state when all is up. With `until_eof` the end of standard input ends it too. Raises ServeError if a port is
+        taken.
         """
         self._until_eof = until_eof
         self._data = data
@@ -83,6 +84,7 @@ class Supervisor:
         self._web = None if web is None else (web[0], free_port(*web))
         self._client_port = free_port("127.0.0.1", 0)
         self._clock = clock
+        self._workers = workers
         self._announce = announce
         self._registry = 0
         """The version of the registry that the broker knows and the callout service enforces."""
@@ -137,10 +139,12 @@ class Supervisor:
             heard=lambda line: noted.line(line, broker.SERVICE_USERS),
         )  # fmt: skip
         url = f"nats://127.0.0.1:{self._client_port}"
-        self._ingest = Child("ingest", self._command("ingest", "--url", url), "ready", log)
+        alone = ["--alone"] if self._workers == 1 else []
+        names = ["ingest", *(f"ingest{number}" for number in range(2, self._workers + 1))]
+        self._ingest = [Child(name, self._command("ingest", "--url", url, *alone), "ready", log) for name in names]
         self._auth = Child("auth", self._command("auth", "--url", url), "ready", log, heard=self._auth_said)
         control = Child("control", self._command("control", "--url", url), "ready", log)
-        self._children = {"broker": self._broker, "auth": self._auth, "ingest": self._ingest, "control": control}
+        self._children = {each.name: each for each in (self._broker, self._auth, *self._ingest, control)}
         if self._web is not None:
             hosts = [word for name in sorted(self._names) for word in ("--host", name)]
             command = self._command("web", "--listen", "{}:{}".format(*self._web), *hosts)
@@ -238,7 +242,7 @@ class Supervisor:
         }
 
     def _publish_state(self) -> None:
-        if self._broker.ready.is_set() and self._ingest.ready.is_set():
+        if self._broker.ready.is_set() and any(worker.ready.is_set() for worker in self._ingest):
             partial = self._data / "run.json.new"
             partial.write_text(json.dumps(self._state()))
             partial.replace(self._data / "run.json")

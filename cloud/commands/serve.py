@@ -17,12 +17,15 @@ from cloud.commands.options import CLOCK, DATA, host_port, open_clock
 @click.option("--name", "names", multiple=True, metavar="HOST",
               help="A host name or address by which nodes call; may be repeated. Those given earlier stay good.")
 @click.option("--web", metavar="HOST:PORT", help="Serve the web page and HTTP API here; port 0 takes a free one.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 16),
+              help="Ingest workers; a second one goes on while the first is down.")
 @click.option("--guide", is_flag=True, help="Say in words, not in JSON, what is up and what comes next.")
 @click.option("--until-eof", is_flag=True, help="End, too, when standard input closes: whoever started it is gone.")
 @CLOCK
 def serve(
-    data: Path, listen: str, names: tuple[str, ...], web: str | None, guide: bool, until_eof: bool, clock: str | None
-) -> None:
+    data: Path, listen: str, names: tuple[str, ...], web: str | None, workers: int, guide: bool, until_eof: bool,
+    clock: str | None,
+) -> None:  # fmt: skip
     """Run broker, ingest and web page until Ctrl-C; prints one JSON line when ready."""
     from cloud.serve import Supervisor
 
@@ -30,7 +33,8 @@ def serve(
     page = None if web is None else host_port("--web", web)
     open_clock(clock)
     telling = {"announce": lambda state: click.echo(_guide(data, state))} if guide else {}
-    asyncio.run(Supervisor(data.absolute(), mqtt, names, clock, web=page, until_eof=until_eof, **telling).run())
+    options = {"web": page, "workers": workers, "until_eof": until_eof, **telling}
+    asyncio.run(Supervisor(data.absolute(), mqtt, names, clock, **options).run())
 
 
 def _guide(data: Path, state: dict[str, Any]) -> str:
@@ -50,12 +54,13 @@ def _guide(data: Path, state: dict[str, Any]) -> str:
 @click.command(hidden=True)
 @DATA
 @click.option("--url", required=True)
+@click.option("--alone", is_flag=True, help="There is no other: what a killed one held comes at once.")
 @CLOCK
-def ingest(data: Path, url: str, clock: str | None) -> None:
+def ingest(data: Path, url: str, alone: bool, clock: str | None) -> None:
     """Run one ingest worker; `serve` does."""
     from cloud.ingest import run
 
-    run(data, url, open_clock(clock))
+    run(data, url, open_clock(clock), alone=alone)
 
 
 @click.command(hidden=True)
