@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from cloud import wire
 
-VERSION = 6
+VERSION = 7
 
 _STATEMENTS = """
 CREATE TABLE registry (version INTEGER NOT NULL);
@@ -37,7 +37,7 @@ CREATE TABLE birth (
 CREATE TABLE cursor (
     id INTEGER PRIMARY KEY, node INTEGER NOT NULL REFERENCES node (id),
     ring INTEGER NOT NULL, stream INTEGER NOT NULL, cum INTEGER NOT NULL,
-    born INTEGER NOT NULL, conflicts INTEGER NOT NULL DEFAULT 0, UNIQUE (node, ring, stream));
+    conflicts INTEGER NOT NULL DEFAULT 0, UNIQUE (node, ring, stream));
 CREATE TABLE record (
     cursor INTEGER NOT NULL REFERENCES cursor (id), seq INTEGER NOT NULL,
     sha256 BLOB NOT NULL, arrived_ms INTEGER NOT NULL, fault TEXT, payload BLOB NOT NULL,
@@ -127,7 +127,13 @@ def _with_presence(db: sqlite3.Connection) -> None:
     db.execute("UPDATE node SET heard_ms = (SELECT arrived_ms FROM birth WHERE birth.id = session)")
 
 
+def _without_born(db: sqlite3.Connection) -> None:
+    """A stream begins with seq 1, whatever its first birth says: what that one does not name any more is a gap."""
+    db.execute("ALTER TABLE cursor DROP COLUMN born")
+
+
 # Version -> what makes the next one of it.
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {
     1: _without_passwords, 2: _with_arrivals, 3: _with_times_and_revocation, 4: _with_commands, 5: _with_presence,
+    6: _without_born,
 }  # fmt: skip

@@ -20,7 +20,8 @@ from cloud.store import transaction
 CREDIT = 12
 FOUND_MISSING = 0
 """Reason of a gap that no event explains: the birth's oldest is beyond cum + 1."""
-
+_CLOCK_MS = 1000
+"""Two workers' clocks may differ by this much about when messages came to the broker."""
 
 _Span = tuple[int, int] | tuple[None, None]
 
@@ -49,8 +50,6 @@ class _Cursor:
 
     id: int
     cum: int
-    born: bool
-    """A birth has named this stream. Until then cum counts from 0 and nothing is known to be missing."""
     highest: int
     """No record has a seq beyond this one."""
     gaps: bool
@@ -146,14 +145,16 @@ class _Batch:
 
     def ring_of_birth(self, node: _Node, ring: wire.RingState, arrived_ms: int) -> None:
         cursor = self.cursor(node, ring.ring, ring.stream)
-        if not cursor.born:
-            cursor.cum = max(cursor.cum, ring.oldest - 1)
-            cursor.born = True
-        else:
-            self.declare(cursor, cursor.cum + 1, ring.oldest - 1, FOUND_MISSING)
-            if ring.next <= cursor.cum:
-                text = f"ring {ring.ring} went back: next is {ring.next}, committed up to {cursor.cum}"
-                self.notice(node, "rollback", text, arrived_ms)
+        self.declare(cursor, cursor.cum + 1, ring.oldest - 1, FOUND_MISSING)
+        if ring.next <= cursor.cum and not self.made_since(cursor, ring.next, arrived_ms):
+            text = f"ring {ring.ring} went back: next is {ring.next}, committed up to {cursor.cum}"
+            self.notice(node, "rollback", text, arrived_ms)
+
+    def made_since(self, cursor: _Cursor, seq: int, arrived_ms: int) -> bool:
+        """Tell whether a record came in the contact whose birth came at `arrived_ms`: another worker was faster."""
+        stored = "SELECT arrived_ms FROM record WHERE cursor = ? AND seq = ?"
+        found = self.db.execute(stored, (cursor.id, seq)).fetchone()
+        return found is not None and found[0] >= arrived_ms - _CLOCK_MS
 
     # DATA
 
@@ -266,13 +267,13 @@ class _Batch:
     def cursor(self, node: _Node, ring: int, stream: int) -> _Cursor:
         key = (node.id, ring, stream)
         if key not in self.cursors:
-            self.db.execute("INSERT OR IGNORE INTO cursor VALUES (NULL, ?, ?, ?, 0, 0, 0)", key)
-            number, cum, born, highest, gaps = self.db.execute(
-                "SELECT id, cum, born, (SELECT max(seq) FROM record WHERE cursor = id),"
+            self.db.execute("INSERT OR IGNORE INTO cursor VALUES (NULL, ?, ?, ?, 0, 0)", key)
+            number, cum, highest, gaps = self.db.execute(
+                "SELECT id, cum, (SELECT max(seq) FROM record WHERE cursor = id),"
                 " EXISTS (SELECT * FROM gap WHERE cursor = id) FROM cursor WHERE node = ? AND ring = ? AND stream = ?",
                 key,
             ).fetchone()
-            self.cursors[key] = _Cursor(number, cum, bool(born), highest or 0, bool(gaps))
+            self.cursors[key] = _Cursor(number, cum, highest or 0, bool(gaps))
         return self.cursors[key]
 
     def advance(self, cursor: _Cursor) -> None:
@@ -289,7 +290,7 @@ class _Batch:
                 follows = "SELECT hi FROM gap WHERE cursor = ?1 AND lo <= ?2 AND hi >= ?2"
                 for (hi,) in self.db.execute(follows, (cursor.id, cursor.cum + 1)).fetchall():
                     cursor.cum = hi
-        self.db.execute("UPDATE cursor SET cum = ?, born = ? WHERE id = ?", (cursor.cum, cursor.born, cursor.id))
+        self.db.execute("UPDATE cursor SET cum = ? WHERE id = ?", (cursor.cum, cursor.id))
 
     # bookkeeping
 

@@ -23,7 +23,7 @@ def frame(seq: int, quality: int = 2) -> bytes:
     return kit.frame_payload(2 * seq, 2, kit.codec_frame([(1, -2)], rows, quality))
 
 
-@pytest.fixture(params=[1, 2, 3, 4, 5])
+@pytest.fixture(params=[1, 2, 3, 4, 5, 6])
 def version(request: pytest.FixtureRequest) -> int:
     """Each schema there was."""
     return request.param

@@ -290,7 +290,7 @@ class Explorer:
             for seq in range(1, cum + 1):
                 record = (ring, stream, seq)
                 there = record in view.records or record in view.purged or record in view.gaps
-                if not there and record not in given_up:  # what was given up before the first birth needs no gap
+                if not there:
                     return f"cum {cum} of ring {ring} covers {seq}, which is not there"
         for record in view.gaps:
             if record not in given_up and not self.scenario.clone:

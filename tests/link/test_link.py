@@ -111,7 +111,7 @@ def test_cum_over_a_hole_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def advance(self: Any, cursor: Any) -> None:
         (top,) = self.db.execute("SELECT max(seq) FROM record WHERE cursor = ?", (cursor.id,)).fetchone()
         cursor.cum = max(cursor.cum, top or 0)
-        self.db.execute("UPDATE cursor SET cum = ?, born = ? WHERE id = ?", (cursor.cum, cursor.born, cursor.id))
+        self.db.execute("UPDATE cursor SET cum = ? WHERE id = ?", (cursor.cum, cursor.id))
 
     monkeypatch.setattr(transaction._Batch, "advance", advance)
     assert "which is not there" in _breach(FOUND["drop, duplicate, reorder"])

@@ -69,7 +69,7 @@ def made() -> dict[str, Any]:
     """The whole file."""
     x = Exchange()
     data = lambda ring, stream, seq, payload: KEYS.data(ring, stream, seq, payload)  # noqa: E731
-    x.birth("the first birth: cum is oldest - 1", 1, (1, 2), (F, 3, 8), (1, A, 0, []), (2, F, 2, []))
+    x.birth("the first birth: what lies below its oldest is a gap", 1, (1, 2), (F, 3, 8), (1, A, 0, []), (2, F, 2, []))
     x.say("an alarm", "a", data(1, A, 1, alarm(2100)), (1, A, 1, []), (2, F, 2, []))
     x.say("a frame", "t", data(2, F, 3, frame(3)), (1, A, 1, []), (2, F, 3, []))
     x.say("beyond a hole: a range, offset from cum", "t", data(2, F, 5, frame(5)), (1, A, 1, []), (2, F, 3, [(2, 1)]))
