@@ -190,7 +190,8 @@ class Boot:
     def _open(self, payload: bytes, now: int) -> None:
         around, line, conductor = self._around, self._line, self._conductor
         host = payload.decode().partition("\0")[0]
-        if host not in around.hosts or self._chip.air.out_until(now) is not None:
+        air = self._chip.air
+        if host not in around.hosts or air.out_until(now) is not None or not air.resolves(now):
             line.answer(chips.OPEN, 2)
             return
         port = struct.pack("<H", around.hosts[host])

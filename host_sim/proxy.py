@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from host_sim.conductor import Conductor
-from host_sim.faults.path import Path, Reset
+from host_sim.faults.path import Ended, Passage, Path, Reset
 
 ANSWER_S = 0.3  # a starved host may keep broker and ingest from answering for so long
 _READ_AHEAD = 2048  # what the way takes from a sender while it passes nothing on
@@ -76,11 +76,14 @@ class Proxy:
         self._tasks.add(task)
         self._touch(ANSWER_S)
         ends = [writer]
+        passage = Passage()
         try:
+            if self.path.refuses(self._conductor.clock.now()):
+                raise Reset(0)
             far_reader, far_writer = await asyncio.open_connection(*self.upstream, limit=_READ_AHEAD)
             ends.append(far_writer)
-            up = asyncio.ensure_future(self._pass(reader, far_writer, up=True))
-            down = asyncio.ensure_future(self._pass(far_reader, writer, up=False))
+            up = asyncio.ensure_future(self._pass(reader, far_writer, passage, up=True))
+            down = asyncio.ensure_future(self._pass(far_reader, writer, passage, up=False))
             try:
                 done, _ = await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
                 for each in done:
@@ -103,7 +106,9 @@ class Proxy:
             self._tasks.discard(task)
             self._touch()
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, up: bool) -> None:
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, passage: Passage, up: bool
+    ) -> None:
         clock, answer_s = self._conductor.clock, ANSWER_S if up else 0.0
         while data := await source.read(65536):
             self._touch(answer_s)
@@ -111,20 +116,23 @@ class Proxy:
                 self.bytes_up += len(data)
             else:
                 self.bytes_down += len(data)
-            now = clock.now()
-            try:
-                pieces = self.path.pieces(data, now)
-            except Reset as reset:
-                sink.write(data[: reset.passed])
-                await sink.drain()
-                raise
-            self.on_chunk(not self.path.disturbed(now))
-            for number, piece in enumerate(pieces, 1):
-                at = self.path.delivered_at(len(piece), up, now)
-                if at > now:
-                    self._touch()
-                    await self._conductor.sleep_until(at)
-                    self._touch(answer_s if number == len(pieces) else 0.0)
-                    now = clock.now()
-                sink.write(piece)
-                await sink.drain()
+            for stage, part in self.path.parts(data, up, passage, clock.now()):
+                now = clock.now()
+                try:
+                    pieces = self.path.pieces(part, now, stage, passage)
+                except Ended as end:
+                    sink.write(part[: end.passed])
+                    await sink.drain()
+                    if isinstance(end, Reset):
+                        raise
+                    return
+                self.on_chunk(not self.path.disturbed(now))
+                for number, piece in enumerate(pieces, 1):
+                    at = self.path.delivered_at(len(piece), up, now)
+                    if at > now:
+                        self._touch()
+                        await self._conductor.sleep_until(at)
+                        self._touch(answer_s if number == len(pieces) else 0.0)
+                        now = clock.now()
+                    sink.write(piece)
+                    await sink.drain()

@@ -6,6 +6,7 @@ NODE, CLOUD = "node", "cloud"
 
 NODE_KILL, POWER_CUT, BROWN_OUT, WIFI_OUT = "node_kill", "power_cut", "brown_out", "wifi_out"
 CONN_RESET, STALL, DRIP, SLOW = "conn_reset", "stall", "drip", "slow"
+DNS_OUT, REFUSED, CONN_CLOSE, HALF_OPEN = "dns_out", "refused", "conn_close", "half_open"
 BROKER_KILL, INGEST_KILL, AUTH_KILL, DB_LOCKED, DISK_FULL, CLOCK_JUMP = (
     "broker_kill", "ingest_kill", "auth_kill", "db_locked", "disk_full", "clock_jump",
 )  # fmt: skip
@@ -34,6 +35,10 @@ KINDS = {
     STALL: Kind(NODE, (20, 90), 10, (0, 0), "the peer says nothing and takes nothing, the connection stays"),
     DRIP: Kind(NODE, (60, 180), 6, (0, 0), "40 bytes a second come through"),
     SLOW: Kind(NODE, (1800, 7200), 1, (0, 0), "20 kbit/s, and half a second there and back"),
+    DNS_OUT: Kind(NODE, (1800, 5400), 1, (0, 0), "the name server knows no name"),
+    REFUSED: Kind(NODE, (60, 600), 1, (0, 0), "connections are reset as soon as they are made"),
+    CONN_CLOSE: Kind(NODE, (0, 0), 12, (0, 0), "the connection is closed in the middle of a packet"),
+    HALF_OPEN: Kind(NODE, (0, 0), 10, (0, 0), "the peer is gone and nobody says so"),
     BROKER_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of the broker"),
     INGEST_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of ingest"),
     AUTH_KILL: Kind(CLOUD, (0, 0), 12, (0, 0), "kill -9 of the callout service; nobody new comes in"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from host_sim.faults import kinds
 from host_sim.faults.kinds import KINDS, Kind
+from host_sim.faults.stage import STAGES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,7 +17,8 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports] -- installed below 3.11 only
 
 SETS = Path(__file__).with_name("sets")
-_KEYS = {"kind", "times", "at", "lasts", "size", "together"}
+_KEYS = {"kind", "times", "at", "lasts", "size", "together", "stage"}
+_STAGED = {kinds.CONN_RESET, kinds.CONN_CLOSE, kinds.HALF_OPEN, kinds.STALL, kinds.DRIP, kinds.SLOW}
 _QUIET_END_S = 4 * 3600  # what strikes late must still be seen to heal
 _TRIES = 20  # draws of an outage that lies within none; a run that is too short for it has to do with the last
 
@@ -28,7 +30,7 @@ class FaultSetError(ValueError):
 @dataclass(frozen=True)
 class Fault:
     """Strikes `count` events (`Kind.reach`) after `at_us`, simulated microseconds. `node` is empty for the cloud end,
-    `lasts_us` and `size` are as drawn.
+    `lasts_us` and `size` are as drawn. With a `stage` it strikes at the first data of that, not by `count`.
     """
 
     at_us: int
@@ -37,6 +39,7 @@ class Fault:
     lasts_us: int = 0
     count: int = 0
     size: int = 0
+    stage: str = ""
 
     def line(self, start_ms: int) -> str:
         """Day and time of a run that began at `start_ms`, kind, whom it hits, what it does."""
@@ -48,13 +51,15 @@ class Fault:
         lasts = f", {self.lasts_us / 60e6:.0f} min" if self.lasts_us >= 120e6 else ""
         lasts = lasts or (f", {self.lasts_us / 1e6:.0f} s" if self.lasts_us else "")
         size = {kinds.CLOCK_JUMP: f" by {self.size:+d} s", kinds.BROWN_OUT: f", {self.size} times"}.get(self.kind, "")
-        return f"{KINDS[self.kind].text}{size}{lasts}"
+        stage = f", at {self.stage}" if self.stage else ""
+        return f"{KINDS[self.kind].text}{size}{lasts}{stage}"
 
 
 @dataclass(frozen=True)
 class Entry:
     """One entry of a set. `times`: on each node, or on the cloud end. `at`: seconds from the start, None for drawn.
-    `together`: all nodes at the same moment."""
+    `together`: all nodes at the same moment. `stage`: how far a connection must have come, "" for anywhere.
+    """
 
     kind: str
     times: int = 1
@@ -62,6 +67,7 @@ class Entry:
     lasts: tuple[float, float] = (0, 0)
     size: tuple[int, int] = (0, 0)
     together: bool = False
+    stage: str = ""
 
 
 def names() -> list[str]:
@@ -94,6 +100,9 @@ def _entry(where: str, table: dict[str, Any]) -> Entry:
         raise FaultSetError(f"{where}: kind {kind!r} is none of {', '.join(KINDS)}")
     if table.get("together") and KINDS[kind].hits != kinds.NODE:
         raise FaultSetError(f"{where}: {kind} hits the cloud end, there is no together")
+    stage = table.get("stage", "")
+    if stage and (kind not in _STAGED or stage not in STAGES):
+        raise FaultSetError(f"{where}: stage {stage!r} is none of {', '.join(STAGES)}, or {kind} has no stages")
     at = table.get("at")
     if at is not None:
         (at,) = _numbers(where, "at", [at])
@@ -104,7 +113,8 @@ def _entry(where: str, table: dict[str, Any]) -> Entry:
         raise FaultSetError(f"{where}: size must be [least, most], whole numbers")
     if len(lasts) != 2 or lasts[0] > lasts[1] or size[0] > size[1]:
         raise FaultSetError(f"{where}: a range is [least, most]")
-    return Entry(kind, int(times), at, (lasts[0], lasts[1]), (size[0], size[1]), bool(table.get("together")))
+    together = bool(table.get("together"))
+    return Entry(kind, int(times), at, (lasts[0], lasts[1]), (size[0], size[1]), together, stage)
 
 
 def _numbers(where: str, key: str, values: Any) -> list[float]:
@@ -130,7 +140,10 @@ def draw(entries: Iterable[Entry], seed: int, nodes: Sequence[str], start_us: in
                 for _ in range(_TRIES):
                     at = dice.randrange(start_us, last) if entry.at is None else start_us + int(entry.at * 1e6)
                     lasts, size = int(dice.uniform(*entry.lasts) * 1e6), _size(dice, kind, entry)
-                    drawn = [Fault(at, entry.kind, node, lasts, dice.randrange(kind.reach), size) for node in group]
+                    drawn = [
+                        Fault(at, entry.kind, node, lasts, dice.randrange(kind.reach), size, entry.stage)
+                        for node in group
+                    ]
                     if entry.at is not None or not any(_hidden(each, faults) for each in drawn):
                         break
                 faults += drawn

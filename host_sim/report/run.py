@@ -136,6 +136,7 @@ class Run:
 KINDS = {
     "power_cut": "power", "brown_out": "power", "node_kill": "power",
     "wifi_out": "network", "conn_reset": "network", "stall": "network", "drip": "network", "slow": "network",
+    "dns_out": "network", "refused": "network", "conn_close": "network", "half_open": "network",
     "broker_kill": "cloud", "ingest_kill": "cloud", "auth_kill": "cloud", "db_locked": "cloud",
     "disk_full": "cloud",
     "clock_jump": "clock",

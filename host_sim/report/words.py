@@ -9,7 +9,8 @@ _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _UNITS = {"degC": "°C", "%RH": "% RH", "degF": "°F"}
 _KINDS = {
     "wifi_out": "Wi-Fi out", "conn_reset": "connection reset", "db_locked": "database locked", "drip": "slow drip",
-    "brown_out": "brown-out", "stall": "stalled peer", "slow": "20 kbit/s",
+    "brown_out": "brown-out", "stall": "stalled peer", "slow": "20 kbit/s", "dns_out": "no name server",
+    "refused": "connections refused", "conn_close": "connection closed", "half_open": "peer gone in silence",
 }  # fmt: skip
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 
