@@ -17,9 +17,13 @@ from host_sim.plan import ROOT
 class CloudEnd:
     """The cloud end as a black box: its public command, in a process of its own."""
 
-    def __init__(self, folder: Path, clock: Path, root: Path = ROOT) -> None:
-        """Keeps its data in `folder`, follows the clock file `clock`; `root` holds the package `cloud`."""
+    def __init__(self, folder: Path, clock: Path, root: Path = ROOT, workers: int = 1) -> None:
+        """Keeps its data in `folder`, follows the clock file `clock`; `root` holds the package `cloud`.
+
+        `workers` is how many ingest.
+        """
         self._root = root
+        self._workers = workers
         self.data = folder / "cloud"
         self._command = [sys.executable, "-m", "cloud"]
         self._clock = clock
@@ -36,7 +40,8 @@ class CloudEnd:
                 return
             self._process = subprocess.Popen(
                 [*self._command, "serve", "--until-eof", "--data", str(self.data), "--listen", "127.0.0.1:0"]
-                + [word for name in names for word in ("--name", name)] + ["--clock", f"file:{self._clock}"],
+                + [word for name in names for word in ("--name", name)] + ["--clock", f"file:{self._clock}"]
+                + (["--workers", str(self._workers)] if self._workers > 1 else []),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self._root,
                 start_new_session=True,
             )  # fmt: skip

@@ -2,10 +2,10 @@
 
     python -m tools.linktorture [--minutes 30] [--frames 1000000] [--fresh]
 
-Runs in sections, each with a seed, nodes and a cloud end of its own. What a section found is kept in
-build/linktorture.json; a run goes on where the last one stopped, and begins anew when the link's code or the torture
-has changed. Ends with a table, and status 1 if anything was lost, doubled, wrong or acknowledged before its commit, or
-3 if sections are left for another run.
+Runs in sections, each with a seed, nodes and a cloud end of its own, every second one with two ingest workers. What a
+section found is kept in build/linktorture.json; a run goes on where the last one stopped, and begins anew when the
+link's code or the torture has changed. Ends with a table, and status 1 if anything was lost, doubled, wrong or
+acknowledged before its commit, or 3 if sections are left for another run.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ def load(fresh: bool) -> dict[str, Any]:
 def section(seed: int, frames: int = SECTION) -> dict[str, Any]:
     """One section; what it found."""
     with tempfile.TemporaryDirectory() as folder:
-        found = Bench(Path(folder), NODES, frames // NODES, seed).run()
-    return vars(found) | {"faults": dict(found.faults), "day": time.strftime("%Y-%m-%d", time.gmtime())}
+        workers = 2 - seed % 2
+        found = Bench(Path(folder), NODES, frames // NODES, seed, workers=workers).run()
+    more = {"workers": workers, "faults": dict(found.faults), "day": time.strftime("%Y-%m-%d", time.gmtime())}
+    return vars(found) | more
 
 
 def table(sections: dict[str, dict[str, Any]], whole: int) -> Table:
@@ -64,6 +66,8 @@ def table(sections: dict[str, dict[str, Any]], whole: int) -> Table:
     grid = Table("", "count", title=f"{len(sections)} of {whole} sections")
     for name in COUNTS:
         grid.add_row(name.replace("_", " "), f"{sum(each[name] for each in sections.values()):,}")
+    shared = sum(each["frames"] for each in sections.values() if each["workers"] > 1)
+    grid.add_row("frames to two workers", f"{shared:,}")
     grid.add_row("minutes", f"{sum(each['seconds'] for each in sections.values()) / 60:.0f}", end_section=True)
     faults: Counter[str] = Counter()
     for each in sections.values():

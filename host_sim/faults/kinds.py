@@ -35,7 +35,7 @@ KINDS = {
     STALL: Kind(NODE, (20, 90), 10, (0, 0), "the peer says nothing and takes nothing, the connection stays"),
     DRIP: Kind(NODE, (60, 180), 6, (0, 0), "40 bytes a second come through"),
     SLOW: Kind(NODE, (1800, 7200), 1, (0, 0), "20 kbit/s, and half a second there and back"),
-    DNS_OUT: Kind(NODE, (1800, 5400), 1, (0, 0), "the name server knows no name"),
+    DNS_OUT: Kind(NODE, (300, 1800), 1, (0, 0), "the name server knows no name"),
     REFUSED: Kind(NODE, (60, 600), 1, (0, 0), "connections are reset as soon as they are made"),
     CONN_CLOSE: Kind(NODE, (0, 0), 12, (0, 0), "the connection is closed in the middle of a packet"),
     HALF_OPEN: Kind(NODE, (0, 0), 10, (0, 0), "the peer is gone and nobody says so"),

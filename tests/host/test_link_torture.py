@@ -26,9 +26,10 @@ def _planted(folder: Path, *changes: tuple[str, str, str]) -> Path:
     return folder / "planted"
 
 
-def test_nothing_is_lost_doubled_or_acknowledged_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_is_lost_doubled_or_acknowledged_early(tmp_path: Path, workers: int) -> None:
     """A fortieth of a section."""
-    found = Bench(tmp_path, 2, 500, seed=1, every_s=1.5, kill_every_s=3.0, most_s=90).run()
+    found = Bench(tmp_path, 2, 500, seed=1, every_s=1.5, kill_every_s=3.0, most_s=90, workers=workers).run()
     assert found.clean, found
     assert found.rows + found.given_up == found.frames == 1000
     assert found.given_up and sum(found.faults.values()) >= 3, found

@@ -29,6 +29,7 @@ from host_sim.faults.kinds import KINDS
 from host_sim.faults.log import FaultLog
 from host_sim.faults.path import Path as FaultPath
 from host_sim.faults.plan import Fault
+from host_sim.faults.stage import STAGES
 from host_sim.proxy import Proxy
 from tools.catalogue import ROOT
 from tools.load import frames, vm
@@ -38,8 +39,14 @@ _START_US = 1_800_000_000_000_000
 _ROWS = 20
 _AWAKE_CAP_S = 20
 _GAP, _EVENT_SIZE = 5, 14
-PATH_FAULTS = {kinds.CONN_RESET: 0.0, kinds.STALL: 1.0, kinds.DRIP: 1.0, kinds.SLOW: 1.0}
+PATH_FAULTS = {
+    kinds.CONN_RESET: 0.0, kinds.CONN_CLOSE: 0.0, kinds.HALF_OPEN: 0.0, kinds.REFUSED: 0.5, kinds.STALL: 1.0,
+    kinds.DRIP: 1.0, kinds.SLOW: 1.0,
+}  # fmt: skip
 """How long they last at most, in times of that from one to the next."""
+_RARE = {kinds.HALF_OPEN: 0.2}
+"""Each costs a deadline of 15 s, in which nothing else can strike."""
+_STAGED = {kinds.CONN_RESET, kinds.CONN_CLOSE, kinds.HALF_OPEN, kinds.STALL}
 CLOUD_FAULTS = {
     kinds.BROKER_KILL: 0.0, kinds.INGEST_KILL: 0.0, kinds.AUTH_KILL: 0.0, kinds.DB_LOCKED: 0.5, kinds.DISK_FULL: 0.3,
 }  # fmt: skip
@@ -91,10 +98,11 @@ def _drawn(chance: random.Random, among: dict[str, float], every_s: float, until
     found = []
     at = chance.uniform(0, every_s / 4)
     while at < until_s:
-        kind = chance.choice(list(among))
+        (kind,) = chance.choices(list(among), [_RARE.get(each, 1.0) for each in among])
         lasts = chance.uniform(0.2, 1.0) * among[kind] * every_s
         count = chance.randrange(KINDS[kind].reach)
-        found.append(Fault(_START_US + int(at * 1e6), kind, lasts_us=int(lasts * 1e6), count=count))
+        stage = chance.choice(("", *STAGES)) if kind in _STAGED else ""
+        found.append(Fault(_START_US + int(at * 1e6), kind, lasts_us=int(lasts * 1e6), count=count, stage=stage))
         at += lasts + chance.uniform(0.5, 1.5) * every_s
     return found
 
@@ -157,9 +165,11 @@ class Bench:
     def __init__(
         self, folder: Path, nodes: int, count: int, seed: int, *, root: Path = ROOT, silent_purge: bool = False,
         ways: dict[str, float] = PATH_FAULTS, every_s: float = 2.0, kill_every_s: float = 10.0, most_s: float = 1700.0,
+        workers: int = 1,
     ) -> None:  # fmt: skip
         """`every_s`: from fault to fault of the kinds `ways` on each way, twice that at the cloud end; `kill_every_s`:
-        from kill to kill of a node. TimeoutError from `run` after `most_s`.
+        from kill to kill of a node. `workers` ingest; of several the first is killed and has its disk full, the others
+        go on. TimeoutError from `run` after `most_s`.
         """
         self.findings = Findings(frames=nodes * count)
         self._folder = folder
@@ -168,6 +178,7 @@ class Bench:
         self._every_s = every_s
         self._kill_every_s = kill_every_s
         self._most_s = most_s
+        self._workers = workers
         self._chance = random.Random(seed)
         self._nodes = []
         for number in range(nodes):
@@ -189,7 +200,7 @@ class Bench:
             self.admit()
         clock = SimClock(self._folder / "clock", _START_US)
         shown = clock.view(self._folder / "cloud-clock")
-        cloud = CloudEnd(self._folder, shown.path, self._root)
+        cloud = CloudEnd(self._folder, shown.path, self._root, self._workers)
         cloud.start([])
         try:
             clock.set(clock.now(), running=True)
