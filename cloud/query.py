@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from cloud import downlink, wire
+from cloud import downlink, status, wire
 from cloud.clock import EPOCH_2020
 from cloud.store import StoreError, node_id
 
@@ -400,6 +400,6 @@ def cursors(db: sqlite3.Connection, name: str) -> dict[str, Any]:
             former.append({"ring": ring, **facts})
         else:
             found[str(ring)] = facts
-    counters = dict.fromkeys(("bad_tag", "conflict", "duplicate", "malformed", "stale_birth", "undecodable"), 0)
+    counters = dict.fromkeys(status.COUNTERS, 0)
     counters.update(db.execute("SELECT name, count FROM counter WHERE node = ?", (node,)))
     return {**found, "counters": counters, "ackno": ackno, "former": former}

@@ -9,7 +9,9 @@ from cloud import refusal, wire
 from cloud.presence import Presence, State, presence
 
 RESETS = ("unknown", "power on", "brown-out", "deep-sleep wake", "restart asked for", "watchdog", "crash", "external")
-COUNTERS: tuple[str, ...] = ("bad_tag", "conflict", "duplicate", "malformed", "stale_birth", "undecodable")
+COUNTERS: tuple[str, ...] = (
+    "bad_tag", "conflict", "duplicate", "late", "malformed", "stale_birth", "undecodable",
+)  # fmt: skip
 _FLAGS = {1: "safe mode", 2: "trial", 4: "ring formatted"}
 
 
@@ -37,6 +39,8 @@ class NodeStatus:
     """Ring name (A, F) -> records that the last birth announced and that are neither committed nor given up."""
     stored: dict[str, int]
     """Ring name -> records in the database, of all streams."""
+    missing: dict[str, int]
+    """Ring name -> records in gaps, of all streams."""
     counters: dict[str, int]
     refused: dict[str, int]
     """Reason (refusal.REASONS) -> connections and messages of this node that the broker refused."""
@@ -77,12 +81,15 @@ def node_status(db: sqlite3.Connection, name: str, now_ms: int) -> NodeStatus | 
     last = None if birth is None else arrived_ms // 1000
     due = None if birth is None or last is None or not birth.next_contact else last + birth.next_contact
     stored: dict[str, int] = {"A": 0, "F": 0}
+    missing: dict[str, int] = {"A": 0, "F": 0}
     cum: dict[tuple[int, int], int] = {}
     rings = db.execute("SELECT id, ring, stream, cum FROM cursor WHERE node = ?", (node,)).fetchall()
     for cursor, ring, stream, committed in rings:
         cum[ring, stream] = committed
         (count,) = db.execute("SELECT count(*) FROM record WHERE cursor = ?", (cursor,)).fetchone()
         stored[wire.RING_NAMES[ring]] += count
+        gaps = "SELECT ifnull(sum(hi - lo + 1), 0) FROM gap WHERE cursor = ?"
+        missing[wire.RING_NAMES[ring]] += db.execute(gaps, (cursor,)).fetchone()[0]
     counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
     found = db.execute("SELECT name, count FROM counter WHERE node = ?", (node,))
     counters.update({name: count for name, count in found if not name.startswith(refusal.PREFIX)})
@@ -101,7 +108,7 @@ def node_status(db: sqlite3.Connection, name: str, now_ms: int) -> NodeStatus | 
             wire.RING_NAMES[ring.ring]: max(0, ring.next - 1 - cum.get((ring.ring, ring.stream), ring.oldest - 1))
             for ring in facts.rings
         },
-        stored=stored, counters=counters, refused=refusal.counted(db, node), commits=commits,
+        stored=stored, missing=missing, counters=counters, refused=refusal.counted(db, node), commits=commits,
     )  # fmt: skip
 
 

@@ -162,6 +162,7 @@ class _Batch:
         cursor = self.cursor(node, data.ring, data.stream)
         sha256 = hashlib.sha256(data.payload).digest()
         row = None
+        filled: list[tuple[int, int]] = []
         if data.seq <= cursor.highest:
             stored = "SELECT sha256 FROM record WHERE cursor = ? AND seq = ?"
             row = self.db.execute(stored, (cursor.id, data.seq)).fetchone()
@@ -170,9 +171,11 @@ class _Batch:
             self.db.execute("UPDATE cursor SET conflicts = conflicts + 1 WHERE id = ?", (cursor.id,))
             text = f"ring {data.ring} stream {data.stream:08x} seq {data.seq} came with another content"
             self.notice(node, "conflict", text, arrived_ms)
-        elif row is not None or (not self.carve(cursor, data.seq, data.seq) and data.seq <= cursor.cum):
+        elif row is not None or not (filled := self.carve(cursor, data.seq, data.seq)) and data.seq <= cursor.cum:
             self.count(node, "duplicate")
         else:
+            if filled:
+                self.count(node, "late")
             fault, span = self.examine(node, data, arrived_ms)
             self.db.execute(
                 "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

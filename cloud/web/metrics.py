@@ -40,6 +40,7 @@ class _Nodes(Collector):
         battery = gauge("battery_volts", "Battery at the last birth.")
         backlog = gauge("backlog_records", "Records announced at the last birth and not committed.", "ring")
         stored = gauge("stored_records", "Records in the database (ring F: frames, ring A: alerts and events).", "ring")
+        missing = gauge("missing_records", "Records that will not come: given up, or found missing at a birth.", "ring")
         messages = CounterMetricFamily(
             "fieldnode_irregular_messages", "Messages that were not plainly taken, by why.", labels=(*_NODE, "reason")
         )
@@ -73,7 +74,7 @@ class _Nodes(Collector):
                 due.add_metric(labels, node.next_contact_s)
             if node.battery_mv is not None:
                 battery.add_metric(labels, node.battery_mv / 1000)
-            for family, values in ((backlog, node.backlog), (stored, node.stored)):
+            for family, values in ((backlog, node.backlog), (stored, node.stored), (missing, node.missing)):
                 for ring, count in values.items():
                     family.add_metric((*labels, ring), count)
             for reason, count in node.counters.items():
@@ -87,7 +88,7 @@ class _Nodes(Collector):
         for reason, count in total.items():
             reasons.add_metric((reason,), count)
         yield from (info, last, age, heard, due, overdue, lost, refused, reasons, revoked, battery, backlog, stored)
-        yield from (messages, commands, waiting, notices)
+        yield from (missing, messages, commands, waiting, notices)
         yield GaugeMetricFamily("fieldnode_database_bytes", "Size of the database file.", self._database_bytes)
 
 

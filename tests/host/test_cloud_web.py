@@ -95,7 +95,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, now: int) -> Iterator[kit.Cl
     data_of_1 = [("s", birth), *sent, sent[0], ("a", keys.data(1, A, 1, alarm)), ("t", sent[0][1][:-1] + b"?")]
     fill(data, "n1", now, data_of_1)
     late = kit.NodeKeys(bytes(32), "acme", "late")
-    fill(data, "late", now - 7200, [("s", late.birth(1, 1, [(A, 1, 1), (F, 1, 1)], next_contact=3600))])
+    last = [("s", late.birth(1, 1, [(A, 8, 9), (F, 1, 1)], next_contact=3600)), ("a", late.data(1, A, 7, alarm))]
+    fill(data, "late", now - 7200, last)
     fill(data, "fresh", now, [])
     fill(data, "gone", now, [])
     assert kit.command("revoke", "gone", "--data", data).returncode == 0
@@ -309,6 +310,8 @@ def test_metrics(cloud: kit.Cloud, now: int) -> None:
     assert values["fieldnode_battery_volts", "n1", None] == 3.712
     assert values["fieldnode_backlog_records", "n1", "F"] == 4
     assert values["fieldnode_stored_records", "n1", "F"] == 30
+    assert [values["fieldnode_missing_records", "late", ring] for ring in "AF"] == [6, 0]
+    assert values["fieldnode_irregular_messages_total", "late", "late"] == 1
     assert values["fieldnode_irregular_messages_total", "n1", "duplicate"] == 1
     assert values["fieldnode_irregular_messages_total", "n1", "bad_tag"] == 1
     assert ("fieldnode_last_contact_timestamp_seconds", "fresh", None) not in values

@@ -78,7 +78,8 @@ TWICE = (
 # Ingest that takes what comes again for something new.
 NEW_EACH_TIME = (
     "transaction.py",
-    "        elif row is not None or (not self.carve(cursor, data.seq, data.seq) and data.seq <= cursor.cum):",
+    "        elif row is not None or not (filled := self.carve(cursor, data.seq, data.seq)) "
+    "and data.seq <= cursor.cum:",
     "        elif False:",
 )  # fmt: skip
 

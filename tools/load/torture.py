@@ -46,6 +46,8 @@ PATH_FAULTS = {
 """How long they last at most, in times of that from one to the next."""
 _RARE = {kinds.HALF_OPEN: 0.2}
 """Each costs a deadline of 15 s, in which nothing else can strike."""
+_LEAST_S = {kinds.DB_LOCKED: 1.5}
+"""Ingest waits a second for a lock: a shorter one strikes nothing, is tried again and again, and no other comes."""
 _STAGED = {kinds.CONN_RESET, kinds.CONN_CLOSE, kinds.HALF_OPEN, kinds.STALL}
 CLOUD_FAULTS = {
     kinds.BROKER_KILL: 0.0, kinds.INGEST_KILL: 0.0, kinds.AUTH_KILL: 0.0, kinds.DB_LOCKED: 0.5, kinds.DISK_FULL: 0.3,
@@ -99,7 +101,7 @@ def _drawn(chance: random.Random, among: dict[str, float], every_s: float, until
     at = chance.uniform(0, every_s / 4)
     while at < until_s:
         (kind,) = chance.choices(list(among), [_RARE.get(each, 1.0) for each in among])
-        lasts = chance.uniform(0.2, 1.0) * among[kind] * every_s
+        lasts = max(_LEAST_S.get(kind, 0.0), chance.uniform(0.2, 1.0) * among[kind] * every_s)
         count = chance.randrange(KINDS[kind].reach)
         stage = chance.choice(("", *STAGES)) if kind in _STAGED else ""
         found.append(Fault(_START_US + int(at * 1e6), kind, lasts_us=int(lasts * 1e6), count=count, stage=stage))
