@@ -147,7 +147,7 @@ def _broker(authority: pki.Authority) -> Callable[[asyncio.StreamReader, asyncio
     """Says CONNACK, SUBACK, and an ACK's worth after every piece that comes, each in a record of its own."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):
             if await reader.read(65536):
                 for answer in (b"\x20\x02\x00\x00", b"\x90\x03\x00\x01\x00"):
                     writer.write(answer)
