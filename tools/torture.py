@@ -96,9 +96,10 @@ def on_littlefs(geometry: str, part: int) -> dict[str, Any]:
         env=os.environ | {"MICROPYPATH": os.pathsep.join([*map(str, folders), ".frozen"])},
         capture_output=True, text=True,
     )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{geometry}:{part}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise RuntimeError(f"{geometry}:{part}: {done.stdout[-1000:]}{done.stderr[-1000:]}") from None
     faults = [f"{key}: {line}" for key in ("lost", "wrong", "unmountable") for line in found[key]]
     return {
         "cuts": found["cuts"] + found["second"], "kinds": {"first": found["cuts"], "second": found["second"]},
