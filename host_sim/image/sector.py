@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from host_sim.image.crc import crc24
 
@@ -21,12 +21,13 @@ _BLANK = 0xFF
 class Content:
     """What the entries of a sector say: `records` (seq, payload); `next`, `released`, `dropped` after the last of them.
     `damaged`: seqs of records that stand there and do not fit their check. `torn`: places where a cut left something.
-    `used`: where the valid entries end."""
+    `last`: where the last valid entry starts, 0 if there is none; `used`: where it ends."""
 
     next: int
     released: int
     dropped: int
     used: int
+    last: int = 0
     records: list[tuple[int, bytes]] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     torn: list[int] = field(default_factory=list)
@@ -54,7 +55,19 @@ class Sector:
             _read_plain(self, content)
         else:
             _read_entries(self, content)
+            if self._is_marked_torn(content):
+                torn = self.data[: content.last] + bytes(4) + self.data[content.last + 4 :]
+                return replace(self, data=torn).read()
         return content
+
+    def _is_marked_torn(self, content: Content) -> bool:
+        """Whether a mount was cut as it put zeros over the last entry, which it had found torn."""
+        padded = -(-content.used // self.unit) * self.unit
+        if bytes(3) in (self.data[content.used :][:3], self.data[padded:][:3]):
+            return False
+        mark = struct.pack("<IHH", 0, content.last, content.last ^ 0xFFFF)
+        places = (*range(0, len(self.data), _PAGE), len(self.data) - 8)
+        return content.last > 0 and any(self.data[at:][:8] == mark for at in places)
 
 
 def read_header(data: bytes, index: int, count: int, unit: int) -> Sector | None:
@@ -257,6 +270,7 @@ def _read_entries(sector: Sector, content: Content) -> None:
             at = place
             continue
         _take(entries.data[at:end], content)
+        content.last = at
         content.used = at = end
 
 
