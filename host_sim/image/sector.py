@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from host_sim.image.crc import crc24
 
@@ -21,13 +21,12 @@ _BLANK = 0xFF
 class Content:
     """What the entries of a sector say: `records` (seq, payload); `next`, `released`, `dropped` after the last of them.
     `damaged`: seqs of records that stand there and do not fit their check. `torn`: places where a cut left something.
-    `last`: where the last valid entry starts, 0 if there is none; `used`: where it ends."""
+    `used`: where the valid entries end."""
 
     next: int
     released: int
     dropped: int
     used: int
-    last: int = 0
     records: list[tuple[int, bytes]] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     torn: list[int] = field(default_factory=list)
@@ -50,24 +49,32 @@ class Sector:
 
     def read(self) -> Content:
         """Walks through the entries."""
-        content = Content(self.first, self.released, self.dropped, 0)
         if self.version == 0:
+            content = Content(self.first, self.released, self.dropped, 0)
             _read_plain(self, content)
-        else:
-            _read_entries(self, content)
-            if self._is_marked_torn(content):
-                torn = self.data[: content.last] + bytes(4) + self.data[content.last + 4 :]
-                return replace(self, data=torn).read()
-        return content
+            return content
+        torn_at: set[int] = set()
+        while True:
+            content = Content(self.first, self.released, self.dropped, 0)
+            found = _read_entries(self, content, torn_at) or self._marked_torn(content.used)
+            if found <= torn_at:
+                return content
+            torn_at |= found
 
-    def _is_marked_torn(self, content: Content) -> bool:
-        """Whether a mount was cut as it put zeros over the last entry, which it had found torn."""
-        padded = -(-content.used // self.unit) * self.unit
-        if bytes(3) in (self.data[content.used :][:3], self.data[padded:][:3]):
-            return False
-        mark = struct.pack("<IHH", 0, content.last, content.last ^ 0xFFFF)
-        places = (*range(0, len(self.data), _PAGE), len(self.data) - 8)
-        return content.last > 0 and any(self.data[at:][:8] == mark for at in places)
+    def _marked_torn(self, used: int) -> set[int]:
+        """The places that marks behind the valid entries, which end at `used`, call torn: a mount had found them so,
+        and may have been cut as it put zeros there. None if zeros stand behind the entries: then a later one did not.
+        """
+        padded = -(-used // self.unit) * self.unit
+        end = padded if self.data[used:padded].count(_BLANK) == padded - used else used
+        if self.data[end:][:4] == bytes(4) and self._mark(end) is None:
+            return set()
+        places = (*range(-(-padded // _PAGE) * _PAGE, len(self.data), _PAGE), max(padded, len(self.data) - 8))
+        return {place for place in map(self._mark, places) if place is not None}
+
+    def _mark(self, at: int) -> int | None:
+        zeros, place, inverse = struct.unpack("<IHH", self.data[at:][:8].ljust(8, b"\xff"))
+        return place if zeros == 0 and place ^ inverse == 0xFFFF else None
 
 
 def read_header(data: bytes, index: int, count: int, unit: int) -> Sector | None:
@@ -128,8 +135,9 @@ def _extent(data: bytes, at: int) -> tuple[int, int]:
 class _Entries:
     """The entries of one sector of format 1."""
 
-    def __init__(self, sector: Sector) -> None:
+    def __init__(self, sector: Sector, torn_at: set[int]) -> None:
         self.data = sector.data
+        self._torn_at = torn_at
         self._unit = sector.unit
         self._seed = crc24(sector.lap.to_bytes(4, "little"))
 
@@ -162,7 +170,7 @@ class _Entries:
         """The cursor that begins anew after `at`, or 0."""
         for page in range(at // _PAGE * _PAGE + _PAGE, len(self.data) - 8, _PAGE):
             entry = self.data[page : page + 9]
-            if entry[:2] == b"\xff\xff" or not entry[0]:
+            if entry[:2] == b"\xff\xff" or not entry[0] or page in self._torn_at:
                 continue
             start = self._seed ^ (seq & 0xFF) << 16 ^ page
             flipped = (each for each in [entry, *(_flipped(entry, bit) for bit in range(72))] if each[0] == _CURSOR)
@@ -186,6 +194,10 @@ class _Entries:
                     return end
         self.data = whole
         return 0
+
+    def uncounted(self, last: int, last_seq: int, at: int, seq: int) -> set[int]:
+        """`last` if the entry there, of record `last_seq`, is not counted by the cursor behind `at`."""
+        return {last} if last_seq < seq and self.behind_gap(at, last_seq) else set()
 
     def after_damage(self, at: int, seq: int) -> tuple[int, int]:
         """(place, its seq) of the entry that follows damaged ones, by their lengths; (0, 0) if there is none.
@@ -226,9 +238,13 @@ class _Entries:
         return False
 
 
-def _read_entries(sector: Sector, content: Content) -> None:
-    entries = _Entries(sector)
+def _read_entries(sector: Sector, content: Content, torn_at: set[int]) -> set[int]:
+    """Reads all but what stands at `torn_at`. Returns the place of an entry that fits, but that the cursor behind the
+    gap after it does not count: it was torn, and must not be read either.
+    """
+    entries = _Entries(sector, torn_at)
     content.used = at = 26
+    last, last_seq = 0, content.next
     while True:
         at = entries.place(at)
         if entries.blank(at):
@@ -237,14 +253,15 @@ def _read_entries(sector: Sector, content: Content) -> None:
                 content.torn.append(content.used)
                 at = page
             elif sector.data[at:].count(_BLANK) == len(sector.data) - at:
-                return
-        end = entries.end_of(at, content.next)
+                return set()
+        end = 0 if at in torn_at else entries.end_of(at, content.next)
         if not end:
-            if sector.data[at : at + 3] == bytes(3):  # torn, and marked as such by a mount
+            if at in torn_at or sector.data[at : at + 3] == bytes(3):  # torn, and marked as such by a mount
                 content.torn.append(at)
-                at = entries.behind_gap(at, content.next)
-                if not at:
-                    return
+                place = entries.behind_gap(at, content.next)
+                if not place:
+                    return entries.uncounted(last, last_seq, at, content.next)
+                at = place
                 continue
             padded = -(-at // sector.unit) * sector.unit
             if at < padded < len(sector.data) and entries.end_of(padded, content.next):
@@ -253,24 +270,17 @@ def _read_entries(sector: Sector, content: Content) -> None:
             end = entries.repaired(at, content.next)
         if not end:
             place, seq = entries.after_damage(at, content.next)
-            if place:
-                content.damaged += range(content.next, seq)
-                content.next, at = seq, place
-                continue
-            content.torn.append(at)
-            count = _extent(entries.data, at)[1]
-            place = entries.behind_gap(at, content.next)
-            if not place and count:
-                place = entries.behind_gap(at, content.next + count)
-                if place:
-                    content.damaged += range(content.next, content.next + count)
-                    content.next += count
             if not place:
-                return
-            at = place
+                content.torn.append(at)
+                counts = ((entries.behind_gap(at, seq), seq) for seq in range(content.next, content.next + 17))
+                place, seq = next((found for found in counts if found[0]), (0, 0))
+            if not place:
+                return entries.uncounted(last, last_seq, at, content.next)
+            content.damaged += range(content.next, seq)
+            content.next, at = seq, place
             continue
+        last, last_seq = at, content.next
         _take(entries.data[at:end], content)
-        content.last = at
         content.used = at = end
 
 

@@ -5,6 +5,8 @@ multiple of `unit`, the least that the flash programs. Behind a place that a cut
 at a multiple of 256 and is a move of the cursor.
 """
 
+from struct import pack, unpack_from
+
 from flashring import checks
 
 SHORT_MAX = 61  # bytes of payload that fit a short record
@@ -34,6 +36,19 @@ def blank(view, at):
 def void(view, at):
     """Whether zeros stand at `at`: the mark of what a cut has torn. No record begins so: its sum would be 3FFFh."""
     return view[at] == 0 and at + 3 <= len(view) and view[at + 1] == 0 and view[at + 2] == 0
+
+
+def mark(place):
+    """Says that what stands at `place` is torn."""
+    return pack("<IHH", 0, place, place ^ 0xFFFF)
+
+
+def marked(view, at):
+    """The place that a mark at `at` calls torn, 0 if none stands there."""
+    if at + 8 > len(view):
+        return 0
+    zeros, place, inverse = unpack_from("<IHH", view, at)
+    return place if zeros == 0 and place ^ inverse == 0xFFFF else 0
 
 
 def record_size(length):

@@ -1,23 +1,10 @@
 """The sector being written: what stands where in it, and what its entries have said last."""
 
-from struct import pack
-
 from flashring import checks
 from flashring.commit import HEADER
-from flashring.entries import CURSOR_SIZE, DROP_SIZE, PAGE, blank, extent, void
+from flashring.entries import CURSOR_SIZE, DROP_SIZE, PAGE, blank, extent, mark, void
 from flashring.headers import DROPPED, FIRST, RELEASED
 from flashring.walk import Walk
-
-
-def _end(view, walk):
-    """Where the entry behind the last valid one would stand."""
-    end = walk.aligned(view, walk.at)
-    # If that is not padding, something torn reads FFh where it begins.
-    return end if view[walk.at : end] == b"\xff" * (end - walk.at) else walk.at
-
-
-def _torn_mark(at):
-    return pack("<IHH", 0, at, at ^ 0xFFFF)
 
 
 class Head:
@@ -70,11 +57,8 @@ class Head:
         else:
             walk, at = Walk(self.unit), HEADER
         walk.look(view, self.seed, at, first, released, dropped)
-        if walk.last >= 0 and not blank(view, walk.at) and self._was_torn(view, walk):
-            view[walk.last : walk.last + 4] = bytes(4)
-            walk.look(view, self.seed, at, first, released, dropped)
         self.next, self.released, self.dropped = walk.next, walk.released, walk.dropped
-        self.settle, self.end = walk.settle, _end(view, walk)
+        self.settle, self.end = walk.settle, walk.end(view)
         self.torn = not blank(view, walk.at)
         entry_torn = self.torn and self.end < self.size
         self.damaged = walk.damaged + (self.torn and not (entry_torn and void(view, self.end)))
@@ -86,29 +70,28 @@ class Head:
             torn_end = extent(view, self.end)[0] if entry_torn else 0
             self.skip(max(self.round(walk.at), self._window.tail(walk.at) - 1, torn_end - 1))
 
-    def _was_torn(self, view, walk):
-        """Whether a mount has found the last entry torn, and was cut as it put zeros over it, which made it fit: its
-        bits will not last.
+    def mark_torn(self, sector):
+        """Make sure that nothing torn behind the last entry is ever believed: zeros at `end`, and where an entry may
+        begin anew behind it. What may come to fit while they are programmed is named behind it before.
         """
-        end = _end(view, walk)
-        if end < self.size and void(view, end):
-            return False  # a later mount has taken it for whole
-        mark = _torn_mark(walk.last)
-        for at in range(end // PAGE * PAGE + PAGE, self.size, PAGE):
-            if view[at : at + 8] == mark:
-                return True
-        return view[self.size - 8 :] == mark
-
-    def mark_torn(self, view, sector):
-        """Say, behind all that stands in the loaded sector, that what is at `end` is torn, before that is made so."""
-        if self.end >= self.size or void(view, self.end):
-            return
-        at = self._window.tail(self.end)
-        if at == self.size:
-            at -= 8
-            if not blank(view, at):
-                return
-        self._window.void(sector, at, _torn_mark(self.end))
+        view = self._window.load(sector)
+        places = [self.end] if self.end < self.size else []
+        for at in range(self.end // PAGE * PAGE + PAGE, self._window.tail(self.end), PAGE):
+            if not void(view, at):
+                places.append(at)
+        marks = False
+        for at in places:
+            view = self._window.load(sector)
+            free = self._window.tail(self.end)
+            if free == self.size:
+                free -= 8
+            if not blank(view, at) and not void(view, at) and blank(view, free):
+                self._window.void(sector, free, mark(at))
+                marks = True
+            self._window.void(sector, at)
+        if marks:
+            self._window.load(sector)
+            self.skip(max(self.position - 3 * PAGE, self._window.tail(self.end) - 1))
 
     def skip(self, at):
         """The page of `at` is the last that may have been written to, or that shows it.

@@ -65,11 +65,8 @@ def settle(found, window, head, tail, above):
     """
     sector = found.sector(head.lap)
     window.rewrite(sector, head.settle, head.end)
-    if head.torn:
-        head.mark_torn(window.load(sector), sector)
-    if head.end < head.size:
-        # Torn or not, who knows: even the mount after a sleep is to skip what a cut may have touched.
-        window.void(sector, head.end)
+    # Torn or not, who knows: even the mount after a sleep is to skip what a cut may have touched.
+    head.mark_torn(sector)
     # Erased or not, who knows: only one that was never touched since it was written is left as it is.
     if not 0 <= above < head.lap:
         _spoil_after(found, window, head, tail)

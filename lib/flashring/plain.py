@@ -17,7 +17,7 @@ class PlainWalk:
         self._unit = unit
         self.damaged = 0
         self.torn = False
-        self.settle, self.last = 0, -1
+        self.settle = 0
 
     def look(self, view, seed, at, first, released, dropped):
         """Walk from byte `at`, where record `first` is the next. The CRC of the last record alone is checked, and that
@@ -47,6 +47,10 @@ class PlainWalk:
         if last >= 0 and not _fits(view, last, seed):
             at, seq = last, seq - 1
         self.at, self.next, self.released, self.dropped = at, seq, released, dropped
+
+    def end(self, view):
+        """As `walk.Walk.end`."""
+        return self.aligned(view, self.at)
 
     def find(self, view, seed, at, following, seq):
         """As `walk.Walk.find`."""

@@ -95,7 +95,6 @@ def recover(walk, view, at, seq, seed):
         view[at + bit // 8] ^= 1 << bit % 8
     place, there = at, seq
     end, records = extent(view, at)
-    behind = records
     first_end = 0 if records else end  # of a move of the cursor
     is_damage = True
     while end:
@@ -111,7 +110,8 @@ def recover(walk, view, at, seq, seed):
                 return at, seq, first_end
             return place, there, 0
         end, records = extent(view, place)
-    for there in (seq, seq + behind):
+    # The length may be what is damaged, and with it the count. The cursor behind the gap knows it.
+    for there in range(seq, seq + 17):
         place = walk.beyond(view, at, there, seed)
         if place >= 0:
             break

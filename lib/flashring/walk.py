@@ -3,20 +3,21 @@
 from struct import unpack_from
 
 from flashring import checks
-from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, blank, extent, valid, void
+from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, blank, extent, marked, valid, void
 
 
 class Walk:
     """Steps through one sector: `look` to its end, `find` to one record.
 
     After `look`: `at` (where what is valid ends), `next` (seq), `released`, `dropped`, `damaged` (records that stand
-    there and cannot be read), `torn` (something stands at `at` that is no entry), `last` (where the last entry starts,
-    -1 if there is none), `settle` (where the last two start, 0 if there are fewer).
+    there and cannot be read), `torn` (something stands at `at` that is no entry), `settle` (where the last two entries
+    start, 0 if there are fewer).
     """
 
     def __init__(self, unit):
         self._unit = unit
         self._found = None
+        self._torn_at = ()  # places where nothing is believed, whatever it reads
 
     def look(self, view, seed, at, first, released, dropped):
         """Walk from byte `at`, where record `first` is the next.
@@ -24,20 +25,36 @@ class Walk:
         At first only moves of the cursor and the last entry are checked: a check covers its record's number, so that
         one that fits says that the steps to it went right. If it does not, all are checked.
         """
+        self._torn_at = ()
         if not self._walk(view, seed, at, first, released, dropped, -1, False):
             self._walk(view, seed, at, first, released, dropped, -1, True)
+        if not blank(view, self.at):
+            # What a mount found torn and was cut as it put zeros there may fit by now, with bits that will not last.
+            end = self.end(view)
+            if end >= len(view) or not void(view, end) or marked(view, end):
+                self._torn_at = _named(view, self.rounded(self.at))
+                if self._torn_at:
+                    self._walk(view, seed, at, first, released, dropped, -1, True)
+
+    def end(self, view):
+        """Where the entry behind the last valid one would stand."""
+        end = self.aligned(view, self.at)
+        # If that is not padding, something torn reads FFh where it begins.
+        return end if view[self.at : end] == b"\xff" * (end - self.at) else self.at
 
     def find(self, view, seed, at, following, seq):
         """(begin and end of payload, kind, index, end of entry) of record `seq` from `at` on, where `following` is the
         next; None if it is not there or damaged. `index`: of the record in its batch.
         """
         self._found = None
+        self._torn_at = ()
         if not self._walk(view, seed, at, following, 0, 0, seq, False):
             self._walk(view, seed, at, following, 0, 0, seq, True)
         return self._found
 
     def _walk(self, view, seed, at, seq, released, dropped, target, checked):
         """False if something is wrong and `checked` is not set."""
+        begin = at, seq, released, dropped
         self.damaged = 0
         self.torn = False
         self.settle = before = 0
@@ -51,6 +68,8 @@ class Walk:
                     break
                 if not checked:
                     return False
+            if place in self._torn_at:
+                view[place : place + 4] = bytes(4)
             if not checked and void(view, place):
                 return False  # what stands behind it may be taken for entries
             end, records = extent(view, place)
@@ -62,6 +81,10 @@ class Walk:
                 place, there, end = recover(self, view, place, seq, seed)
                 if not end:
                     if place < 0:
+                        if last_seq < seq and self.beyond(view, at, last_seq, seed) >= 0:
+                            # The cursor behind the gap does not count the last entry: it was torn, and fits by now.
+                            view[last : last + 4] = bytes(4)
+                            return self._walk(view, seed, *begin, target, True)
                         self.torn = True
                         break
                     self.damaged += there - seq
@@ -85,8 +108,7 @@ class Walk:
             return False
         if not checked and before and not valid(view, before, before_end, before_seq, seed):
             return False  # a mount programs it once more, and must not program what it misread
-        self.at, self.last, self.settle = at, last, before
-        self.next, self.released, self.dropped = seq, released, dropped
+        self.at, self.next, self.released, self.dropped, self.settle = at, seq, released, dropped, before
         return True
 
     def _payload(self, view, at, end, index):
@@ -113,13 +135,20 @@ class Walk:
     def beyond(self, view, at, seq, seed):
         """The entry that begins anew behind a place that a cut may have touched, or -1."""
         for place in range(at // PAGE * PAGE + PAGE, len(view) - CURSOR_SIZE, PAGE):
-            if view[place] == BLANK and view[place + 1] == BLANK or not view[place]:
+            if view[place] == BLANK and view[place + 1] == BLANK or not view[place] or place in self._torn_at:
                 continue
             entry = view[place : place + CURSOR_SIZE]
             start = checks.entry_seed(seed, place, seq)
             if view[place] == CURSOR and checks.long_fits(entry, 0, CURSOR_SIZE, start) or _mended(entry, start):
                 return place
         return -1
+
+
+def _named(view, start):
+    """The places that marks from `start` on call torn."""
+    places = list(range((start + PAGE - 1) // PAGE * PAGE, len(view), PAGE))
+    places.append(max(start, len(view) - 8))
+    return [place for place in [marked(view, at) for at in places] if place]
 
 
 def _mended(entry, start):

@@ -4,7 +4,7 @@ from flashring.commit import HEADER, Commit
 from flashring.entries import CURSOR_SIZE
 
 _EMPTY = b""
-_ZEROS = bytes(4)  # they make no entry
+_ZEROS = bytes(8)  # no entry begins so, nor a mark (entries.py)
 _BACK = 128  # bytes read back at once; what fits is compared without allocating
 
 

@@ -524,9 +524,9 @@ def test_after_a_cut_nothing_is_written_where_it_may_have_been():
         ring.mount()
         ring.append(b"after")
         boundary = end // 256 * 256 + 768
-        marks = b"\0\0\0\0" + b"\xff" * 252
-        assert flash.cells[boundary - 512 : boundary] == 2 * marks and flash.cells[boundary] == 0xFB
-        assert flash.cells[end : boundary - 512] == b"\0\0\0\0" + b"\xff" * (boundary - end - 516)
+        zeros = bytes(8)
+        assert flash.cells[boundary - 512 : boundary] == 2 * (zeros + b"\xff" * 248) and flash.cells[boundary] == 0xFB
+        assert flash.cells[end : boundary - 512] == zeros + b"\xff" * (boundary - end - 520)
         ring = Ring(flash, 2, 4)
         ring.mount(None, True)
         ring.append(b"at once")

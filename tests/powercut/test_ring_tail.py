@@ -81,30 +81,69 @@ def test_a_short_record_with_one_bit_missing_leads_into_itself(kind: int, behind
     assert image.records == [(1, FIRST)] and image.next == 2
 
 
-def test_a_torn_record_that_zeros_have_completed_is_not_believed() -> None:
-    """One bit was missing; the mount that found it torn was cut as it put zeros there, and just that bit arrived."""
-    cells = torncells.Cells.erased(4 * 4096)
-    flash = torncells.Flash(1, 4096, cells, random.Random(1))
-    made = Ring(flash, 0, 4, Window(flash, 100))
+@pytest.mark.parametrize("after_a_cursor", [False, True], ids=("record", "cursor and record"))
+@pytest.mark.parametrize(("unit", "first"), [(1, 37), (16, 37), (256, 37), (1, 4 * 61 + 37)])
+def test_what_zeros_have_completed_is_not_believed(unit: int, first: int, after_a_cursor: bool) -> None:
+    """A bit was missing; the mount that found it torn was cut as it put zeros there, and just that bit arrived.
+
+    Once the entry ends where a page does.
+    """
+    flash = torncells.Flash(unit, 4096, torncells.Cells.erased(4 * 4096), random.Random(1))
+    made = Ring(flash, 0, 4, Window(flash, 300))
     made.format(2)
-    made.append(FIRST)
+    payloads = [bytes([1]) * min(61, first - at) for at in range(0, first, 61)]
+    for payload in payloads:
+        made.append(payload)
+    released = 0
+    if after_a_cursor:
+        made.release(1, False)
     place = made._head.position
-    made.append(bytes(10))
-    whole = cells.data[place]
-    cells.data[place] |= 16
-    assert cells.data[place] != whole
+    filler = (-(place + (9 if after_a_cursor else 0) + 3) % 256) % 62 if first > 61 else 10
+    made.append(bytes(filler))
+    cells = flash.cells
+    broken = place + after_a_cursor  # of a cursor two bits: one flipped would be put right
+    whole = cells.data[broken]
+    cells.data[broken] |= 6 if after_a_cursor else next(bit for bit in (16, 4, 8) if not whole & bit)
     flash.operations = []
-    Ring(flash, 0, 4, Window(flash, 100)).mount()
-    zeros = next(each for each in flash.operations if each.start == place and not any(each.data))
+    Ring(flash, 0, 4, Window(flash, 300)).mount()
+    zeros = next(
+        each for each in flash.operations
+        if each.start <= place < each.start + len(each.data) and not any(each.data[place - each.start :][:8])
+    )  # fmt: skip
     flash.operations = None
     for completed in (False, True):
         cells = zeros.cells.copy()
         if completed:
-            cells.data[place] = whole
-        image = read_ring(bytes(cells.data), 0, 4, 4096)
-        flash = torncells.Flash(1, 4096, cells, random.Random(1))
-        made = Ring(flash, 0, 4, Window(flash, 100))
+            cells.data[broken] = whole
+        image = read_ring(bytes(cells.data), 0, 4, 4096, unit)
+        flash = torncells.Flash(unit, 4096, cells, random.Random(1))
+        made = Ring(flash, 0, 4, Window(flash, 300))
         made.mount()
-        assert made.range() == (1, 0, 2), completed
-        assert image.records == [(1, FIRST)] and image.next == 2, completed
-        assert made.append(b"again") == 2 and made.read(2) == b"again"
+        following = len(payloads) + 1
+        assert made.range() == (1, released, following), completed
+        assert [payload for _, payload in image.records] == payloads and image.next == following, completed
+        assert made.append(b"again") == following and made.read(following) == b"again"
+
+
+def test_a_cursor_behind_a_gap_that_reads_right_later_changes_nothing() -> None:
+    """The first program after a cut is cut as well: its cursor reads wrong at the mount, and right ever after."""
+    flash = torncells.Flash(1, 4096, torncells.Cells.erased(4 * 4096), random.Random(1))
+    made = Ring(flash, 0, 4, Window(flash, 100))
+    made.format(2)
+    made.append(FIRST)
+    made = Ring(flash, 0, 4, Window(flash, 100))
+    made.mount()
+    place = made._head.position
+    made.append(SECOND)
+    right = flash.cells.data[place + 1 : place + 3]
+    for at in (1, 2):
+        flash.cells.data[place + at] |= 0x40
+    made = Ring(flash, 0, 4, Window(flash, 100))
+    made.mount()
+    assert made.range() == (1, 0, 2)
+    assert made.append(b"other") == 2
+    flash.cells.data[place + 1 : place + 3] = right
+    for clean in (True, False):
+        made = Ring(flash, 0, 4, Window(flash, 100))
+        made.mount(None, clean)
+        assert made.range() == (1, 0, 3) and made.read(2) == b"other"

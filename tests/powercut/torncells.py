@@ -51,7 +51,8 @@ class Operation:
 
 
 MODES_OF_A_PROGRAM = ("nothing", "prefix", "few bits", "half the bits", "most bits", "all", "one bit missing",
-                      "loose", "prefix, then loose", "one bit loose", "few loose", "next page loose")  # fmt: skip
+                      "loose", "prefix, then loose", "one bit loose", "few loose", "all but loose",
+                      "next page loose")  # fmt: skip
 MODES_OF_AN_ERASE = ("nothing", "few bits", "half the bits", "most bits", "prefix", "done", "all zero", "stray zeros",
                      "loose", "blank but for loose bits")  # fmt: skip
 
@@ -93,6 +94,10 @@ def _programs(operation: Operation, rng: random.Random) -> Iterator[tuple[str, i
     yield "prefix, then loose", old & ~(moving & first), moving & ~first & first >> 64
     yield "one bit loose", new, loose
     yield "few loose", old, _one(rng, moving) | _one(rng, moving)
+    few = 0
+    for _ in range(rng.randrange(2, 5)):
+        few |= _one(rng, moving)
+    yield "all but loose", new, few
 
 
 def _beyond(operation: Operation, rng: random.Random) -> Iterator[tuple[str, Cells]]:
