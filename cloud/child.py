@@ -14,15 +14,20 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
+
+from cloud.log import Log
 
 _STEADY_S = 5.0
 """A child that lived this long is restarted at once; the pause doubles with each that did not."""
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _END_S = 1.0
+_CHUNK = 65536
+_HALF_LINE = 2048
+"""Of twice as much a line keeps all, of more its beginning and its end, where the broker says what it is about; between
+them strangers have names of 64 KiB logged, quoted."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -41,13 +46,49 @@ def _die_with_parent() -> Callable[[], None] | None:
     return preexec
 
 
+class _Line:
+    """A line as it comes, in pieces of any size; takes 4 KiB of memory, whatever comes."""
+
+    def __init__(self) -> None:
+        self._head, self._tail = bytearray(), bytearray()
+        self._cut = False
+
+    def add(self, piece: bytes) -> None:
+        """Take more of it."""
+        room = _HALF_LINE - len(self._head)
+        self._head += piece[:room]
+        self._tail += piece[room:]
+        self._cut = self._cut or len(self._tail) > _HALF_LINE
+        del self._tail[:-_HALF_LINE]
+
+    def text(self) -> str:
+        """What came: all of it up to 4 KiB, of more the beginning and the end."""
+        return (self._head + (b" ... " if self._cut else b"") + self._tail).decode(errors="replace").rstrip()
+
+
+async def lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Yield the lines of `reader` until its end, whatever they hold; of one over 4 KiB its beginning and its end."""
+    line = _Line()
+    while chunk := await reader.read(_CHUNK):
+        *ended, rest = chunk.split(b"\n")
+        for piece in ended:
+            line.add(piece)
+            yield line.text()
+            line = _Line()
+        line.add(rest)
+    if line.text():
+        yield line.text()
+
+
 class Child:
     """One supervised child process: started by `run`, started again whenever it dies."""
 
     def __init__(
-        self, name: str, command: list[str], ready: str, log: Path, *, heard: Callable[[str], None] = lambda line: None
+        self, name: str, command: list[str], ready: str, log: Log, *, heard: Callable[[str], bool] = lambda line: False
     ) -> None:
-        """`ready` is the text in a line of the child's output that says it is up; `heard` is given every line."""
+        """`ready` is the text in a line of the child's output that says it is up; `heard` is given every line, and
+        tells whether nothing more is to be done with it: not to be noted, nor to be searched for anything.
+        """
         self.name = name
         self.pid: int | None = None
         self.ready = asyncio.Event()
@@ -97,27 +138,30 @@ class Child:
                 self._process.send_signal(number)
 
     async def end(self) -> None:
-        """End the child: SIGTERM, then after a second SIGKILL. `run` must have been cancelled."""
+        """End the child: SIGTERM, then after a second SIGKILL, which has a second. `run` must have ended."""
         if self._process is None or self._process.returncode is not None:
             return
-        self.signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(self._process.wait(), _END_S)
-        except asyncio.TimeoutError:
-            self.signal(signal.SIGKILL)
-            await self._process.wait()
+        # Neither the child nor the wait for it would end with a full pipe.
+        drained = asyncio.create_task(_drain(self._process))
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self.signal(number)
+            done, _ = await asyncio.wait([drained], timeout=_END_S)
+            if done:
+                break
+        else:
+            self.note(f"{self.name} ({self.pid}) does not end")
+            drained.cancel()
 
     def note(self, line: str) -> None:
-        """Append a line to the log."""
-        with self._log.open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {self.name}: {line}\n")
+        """Append a line to the log, if that can be."""
+        self._log.note(self.name, line)
 
     async def _read(self, process: Process, changed: Callable[[], None]) -> None:
         if process.stdout is None:
             return
-        while raw := await process.stdout.readline():
-            self.last = raw.decode(errors="replace").rstrip()
-            self._heard(self.last)
+        async for self.last in lines(process.stdout):
+            if self._heard(self.last):
+                continue
             for texts, line in self._expected:
                 if not line.done() and any(text in self.last for text in texts):
                     line.set_result(self.last)
@@ -127,6 +171,14 @@ class Child:
                 changed()
             elif "[INF]" not in self.last:
                 self.note(self.last)
+
+
+async def _drain(process: Process) -> None:
+    """Return when a process has ended; what it still says is lost."""
+    if process.stdout is not None:
+        while await process.stdout.read(_CHUNK):
+            pass
+    await process.wait()
 
 
 async def stdin_closed() -> None:

@@ -93,8 +93,8 @@ class BrokerLog:
         """Refusals that the service has counted and that the broker has yet to carry out."""
         self._user = ""
 
-    def line(self, text: str, service_users: tuple[str, ...]) -> None:
-        """Take one line of its log."""
+    def line(self, text: str, service_users: tuple[str, ...]) -> bool:
+        """Take one line of its log; tell whether it belongs to a refusal that is counted, here or by the service."""
         denied = _DENIED.search(text)
         if denied:
             # The client id is the certificate's, or it would not be connected.
@@ -109,6 +109,9 @@ class BrokerLog:
             else:
                 self._tally.add("", "service_user" if self._user in service_users else "unanswered")
             self._user = ""
+        else:
+            return False
+        return True
 
 
 def counted(db: sqlite3.Connection, node: int) -> dict[str, int]:

@@ -22,8 +22,9 @@ from typing import Any
 
 from cloud import broker, pki, refusal, store
 from cloud.child import Child, stdin_closed
-from cloud.clock import open_clock
+from cloud.clock import EPOCH_2020, open_clock
 from cloud.errors import CloudError
+from cloud.log import Log, complain
 
 _READY_S = 10.0
 _POLL_S = 0.05
@@ -93,9 +94,19 @@ class Supervisor:
         self._loaded = b""
         """The configuration that the broker has."""
         self._tally = refusal.Tally()
+        self._unpublished = False
+        """run.json could not be written as things are now."""
 
     async def run(self) -> None:
-        """Serve until SIGINT or SIGTERM. Raises ServeError if the broker does not come up or the folder is in use."""
+        """Serve until SIGINT or SIGTERM.
+
+        Raises ServeError if the broker does not come up, the folder is in use or the clock stands before 2020, which
+        the wire cannot say.
+        """
+        unix_s = open_clock(self._clock).now_ms() // 1000
+        if unix_s < EPOCH_2020:
+            shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))
+            raise ServeError(f"the clock shows {shown}, which is before 2020: set it, and start again")
         self._names = self._all_names()
         self._data.mkdir(parents=True, exist_ok=True)
         with (self._data / "lock").open("w") as lock:
@@ -132,7 +143,7 @@ class Supervisor:
         except ValueError as error:
             raise ServeError(f"no server certificate for {', '.join(sorted(self._names))}: {error}") from None
         self._loaded = config.read_bytes()
-        log = self._data / "cloud.log"
+        log = Log(self._data / "cloud.log")
         noted = refusal.BrokerLog(self._tally)
         self._broker = Child(
             "broker", [broker.program(), "-c", str(config)], _BROKER_READY, log,
@@ -190,14 +201,19 @@ class Supervisor:
                 raise ServeError(f"{child.name} does not come up: {child.last or 'it says nothing'}") from None
         self._announce(self._state())
 
-    def _auth_said(self, line: str) -> None:
-        if line.startswith(_ENFORCED):
-            self._enforced = int(line.removeprefix(_ENFORCED))
+    def _auth_said(self, line: str) -> bool:
+        version = line.removeprefix(_ENFORCED)
+        if version == line or not version.isdecimal():
+            return False
+        self._enforced = int(version)
+        return True
 
     async def _follow(self) -> None:
         """Keep the broker at the registry as it is, by looking at it: nobody has to tell, and no word can be lost."""
         while True:
             try:
+                if self._unpublished:
+                    self._publish_state()
                 version = store.registry_version(self._db)
                 if version != self._registry and await self._load(version):
                     self._registry = version
@@ -244,8 +260,15 @@ class Supervisor:
     def _publish_state(self) -> None:
         if self._broker.ready.is_set() and any(worker.ready.is_set() for worker in self._ingest):
             partial = self._data / "run.json.new"
-            partial.write_text(json.dumps(self._state()))
-            partial.replace(self._data / "run.json")
+            try:
+                partial.write_text(json.dumps(self._state()))
+                partial.replace(self._data / "run.json")
+            except OSError as problem:
+                if not self._unpublished:
+                    complain(f"{self._data / 'run.json'} is not up to date: {problem}")
+                self._unpublished = True
+            else:
+                self._unpublished = False
 
 
 def announce(data: Path, registry: int, timeout_s: float = 20.0) -> bool:

@@ -38,6 +38,7 @@ _BODIES = {
 _ACK = struct.Struct("<BBIIHI")
 _ACK_RING = struct.Struct("<BIIBB")
 _RANGE = struct.Struct("<HH")
+_LAST_MS = (1 << 32) * 1000 - 1
 _CMD = struct.Struct("<BIHB")
 _CMD_TAG_SIZE = 16
 
@@ -219,7 +220,13 @@ def encode_ack(
     *, flags: int, ackno: int, now_ms: int, config: int, rings: Sequence[AckRing],
     key: bytes, tenant: str, node: str, nonce: bytes,
 ) -> bytes:  # fmt: skip
-    """Return an ACK. `now_ms` counts milliseconds since 2020-01-01 UTC; `key` is Kd, `nonce` the session's."""
+    """Return an ACK. `now_ms` counts milliseconds since 2020-01-01 UTC; `key` is Kd, `nonce` the session's.
+
+    A time that the wire cannot say becomes the nearest that it can. A cloud whose clock falls before 2020 while it
+    runs so goes on acknowledging; nodes whose session begins meanwhile set their clocks to 2020-01-01, from which day
+    on all certificates are valid, and are right again with their first session after the cloud is.
+    """
+    now_ms = min(max(now_ms, 0), _LAST_MS)
     message = bytearray(_ACK.pack(0x12, flags, ackno, now_ms // 1000, now_ms % 1000, config))
     for ring in rings:
         message += _ACK_RING.pack(ring.ring, ring.stream, ring.cum, ring.credit, len(ring.ranges))

@@ -26,7 +26,7 @@ import cloudkit as kit
 import nats
 import pytest
 
-from cloud import broker, ingest, pki
+from cloud import broker, ingest, pki, refusal, store
 
 CHANNELS = [(1, "air.temperature", "degC")]
 A, F = 0xAAAA, 0xFFFF
@@ -85,6 +85,13 @@ def seqs(cloud: kit.Cloud, name: str) -> list[int]:
             "SELECT seq FROM record JOIN cursor ON cursor.id = record.cursor JOIN node ON node.id = node"
             " WHERE ring = 2 AND name = ? ORDER BY seq", (name,),
         )]  # fmt: skip
+
+
+def refused(cloud: kit.Cloud, name: str | None) -> dict[str, int]:
+    """What was refused of a node, or of none of ours, by reason."""
+    with closing(sqlite3.connect(cloud.data / "cloud.sqlite3")) as db:
+        found = refusal.counted(db, 0 if name is None else store.node_id(db, name))
+    return {reason: count for reason, count in found.items() if count}
 
 
 class Bystander:
@@ -260,6 +267,51 @@ def test_an_expired_certificate_is_refused(cloud: kit.Cloud, tmp_path: Path) -> 
     log = (cloud.data / "cloud.log").read_text()
     assert re.search("TLS handshake error.*expired", log), log[-500:]
     node.born(1, 1, [(A, 1, 1), (F, 1, 1)])
+    node.close()
+
+
+# What the broker writes down
+
+def test_a_topic_of_64_kib(cloud: kit.Cloud) -> None:
+    """The broker logs the whole of it in one line."""
+    node = node_of(cloud, "long-winded")
+    before = cloud.children()
+    node.publish("t", b"x", topic="v1/" + 65500 * "x")
+    kit.wait_for(lambda: refused(cloud, "long-winded") == {"subject": 1}, "its counting")
+    assert cloud.children() == before and all(map(kit.alive, (*before, cloud.state["pid"])))
+    node.born(1, 1, [(A, 1, 1), (F, 1, 1)])
+    node.close()
+
+
+@pytest.mark.parametrize(("user", "client_id"), [("\x01" * 60000, None), (None, "y" * 65000)])
+def test_a_revoked_node_with_a_name_of_60_kb(cloud: kit.Cloud, user: str | None, client_id: str | None) -> None:
+    """One CONNECT of four times as much in the broker's log; whoever comes after it is counted as what he is."""
+    called = "leaver-by-user" if user else "leaver-by-id"
+    node, other = node_of(cloud, called), node_of(cloud, f"{called}-too")
+    before = cloud.children()
+    assert kit.command("revoke", called, "--data", cloud.data).returncode == 0
+    with pytest.raises(OSError):
+        node.connect(user=user, client_id=client_id)
+    kit.wait_for(lambda: refused(cloud, called) == {"revoked": 1}, "its counting")
+    already = refused(cloud, None).get("service_user", 0)
+    with pytest.raises(OSError):
+        other.connect(user="ingest")
+    kit.wait_for(lambda: refused(cloud, None).get("service_user", 0) == already + 1, "the counting of another")
+    assert cloud.children() == before and all(map(kit.alive, (*before, cloud.state["pid"])))
+    other.persist()
+    other.close()
+
+
+def test_what_is_counted_fills_no_log(cloud: kit.Cloud) -> None:
+    """Thousands of refused messages, short ones and long ones: all are counted, none has a line."""
+    node, log = node_of(cloud, "scribbler"), cloud.data / "cloud.log"
+    before = log.stat().st_size
+    for _ in range(3000):
+        node.publish("t", b"x", topic="v1/acme/victim/up/t")
+    for _ in range(50):
+        node.publish("t", b"x", topic="v1/" + 60000 * "y")
+    kit.wait_for(lambda: refused(cloud, "scribbler") == {"subject": 3050}, "their counting")
+    assert log.stat().st_size - before < 1000
     node.close()
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import cloudkit as kit
 import pytest
 
-from cloud import store
+from cloud import store, wire
 from cloud.child import Child
+from cloud.log import Log
 from cloud.serve import Supervisor
 
 CHANNELS = [(1, "air.temperature", "degC")]
@@ -212,7 +213,7 @@ def test_a_broker_that_dies_instead_of_loading_has_loaded_when_it_is_back(tmp_pa
         supervisor._db = store.connect(tmp_path, create=True)
         supervisor._names = {"127.0.0.1"}
         version = store.add_node(supervisor._db, "n1", "acme", os.urandom(32), CHANNELS)
-        children = [Child(name, command, "ready", tmp_path / "log") for name in ("broker", "auth")]
+        children = [Child(name, command, "ready", Log(tmp_path / "log")) for name in ("broker", "auth")]
         supervisor._broker, supervisor._auth = children
         running = [asyncio.create_task(child.run(lambda: None)) for child in children]
         for child in children:
@@ -288,6 +289,42 @@ def test_restart_with_records_and_simulated_clock(tmp_path: Path) -> None:
         node.connect()
         assert node.born(1, 2, [(A, 1, 1), (F, 1, 2)])[2]["cum"] == 1
         node.close()
+
+
+def test_a_clock_before_2020(tmp_path: Path) -> None:
+    """Nothing is started by it; if it falls back while all runs, ACKs say 2020-01-01 until it is right again."""
+    page = tmp_path / "clock"
+
+    def show(seconds: int) -> None:
+        page.write_bytes(struct.pack("<4q", 0, (1_577_836_800 + seconds) * 10**9, 0, 0))
+
+    show(-1)
+    clock = ("--clock", f"file:{page}")
+    done = kit.command("serve", "--data", tmp_path / "d", "--listen", "127.0.0.1:0", *clock)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "2019-12-31 23:59:59 UTC" in done.stderr
+    assert not (tmp_path / "d").exists()
+    show(300_000_000)
+    with kit.Cloud(tmp_path / "d", *clock) as cloud:
+        workers = cloud.children()
+        node = node_of(cloud, "n1")
+        for conn, (shown, said) in enumerate([(300_000_000, 300_000_000), (-1_500_000_000, 0), (5, 5)]):
+            show(shown)
+            ack = node.born(1, conn, [(A, 1, 1), (F, 1, 9)])
+            assert (ack["now"], ack["ms"]) == (said, 0)
+            node.publish("t", node.keys.data(2, F, 1 + conn, payload(1 + conn)))
+            node.ack(lambda ack, conn=conn: ack[2]["cum"] == 1 + conn)
+        assert cloud.children() == workers
+        node.close()
+
+
+@pytest.mark.parametrize(("now_ms", "said"), [(-1, (0, 0)), (1 << 50, (0xFFFFFFFF, 999)), (1234567, (1234, 567))])
+def test_an_ack_says_the_nearest_time_that_it_can(now_ms: int, said: tuple[int, int]) -> None:
+    """And nothing that its fields cannot hold."""
+    message = wire.encode_ack(
+        flags=0, ackno=1, now_ms=now_ms, config=0, rings=[], key=bytes(32), tenant="t", node="n", nonce=bytes(8)
+    )
+    assert struct.unpack_from("<IH", message, 6) == said
 
 
 def test_the_worker_ends_with_its_supervisor_on_any_system(cloud: kit.Cloud) -> None:
