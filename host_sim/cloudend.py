@@ -57,11 +57,13 @@ class CloudEnd:
         return host, int(port)
 
     def pids(self) -> dict[str, int]:
-        """The processes as they are now: {"broker_pid": .., "ingest_pid": ..}."""
+        """The processes as they are now: {"broker_pid": .., "ingest_pid": .., "ingest2_pid": ..}."""
         return json.loads((self.data / "run.json").read_text())
 
     def kill(self, what: str) -> int:
-        """kill -9 of `ingest`, `broker` or `auth`; returns the pid it had. The cloud end itself starts it again."""
+        """kill -9 of `ingest`, `ingest2`, `broker` or `auth`; returns the pid it had. The cloud end itself starts it
+        again.
+        """
         pid = self.pids()[f"{what}_pid"]
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -69,8 +71,8 @@ class CloudEnd:
 
     def refused(self) -> int:
         """How often its database has refused ingest a write so far."""
-        log = self.data / "cloud.log"
-        return log.read_text().count("ingest: database: ") if log.exists() else 0
+        logs = (self.data / "cloud.log.1", self.data / "cloud.log")
+        return sum(log.read_text().count("ingest: database: ") for log in logs if log.exists())
 
     def add(self, name: str, tenant: str, key: bytes, channels: list[list[Any]], credentials: Path) -> None:
         """Registers a node; what it needs for TLS is written into the folder `credentials`."""

@@ -5,7 +5,8 @@
 Runs in sections, each with a seed, nodes and a cloud end of its own, every second one with two ingest workers. What a
 section found is kept in build/linktorture.json; a run goes on where the last one stopped, and begins anew when the
 link's code or the torture has changed. Ends with a table, and status 1 if anything was lost, doubled, wrong or
-acknowledged before its commit, or 3 if sections are left for another run.
+acknowledged before its commit, or if a kind of fault has never struck in the whole; 3 if sections are left for another
+run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.catalogue import ROOT
-from tools.load.torture import Bench
+from tools.load.torture import CLOUD_FAULTS, PATH_FAULTS, Bench
 
 RESULT = ROOT / "build" / "linktorture.json"
 NODES = 8
@@ -61,6 +62,14 @@ def section(seed: int, frames: int = SECTION) -> dict[str, Any]:
     return vars(found) | more
 
 
+def struck(sections: dict[str, dict[str, Any]]) -> Counter[str]:
+    """How often each kind of fault struck in all sections together; 0 for one that never did."""
+    faults = Counter(dict.fromkeys((*PATH_FAULTS, *CLOUD_FAULTS), 0))
+    for each in sections.values():
+        faults.update(each["faults"])
+    return faults
+
+
 def table(sections: dict[str, dict[str, Any]], whole: int) -> Table:
     """All sections together: what became of the frames, and what struck."""
     grid = Table("", "count", title=f"{len(sections)} of {whole} sections")
@@ -69,9 +78,7 @@ def table(sections: dict[str, dict[str, Any]], whole: int) -> Table:
     shared = sum(each["frames"] for each in sections.values() if each["workers"] > 1)
     grid.add_row("frames to two workers", f"{shared:,}")
     grid.add_row("minutes", f"{sum(each['seconds'] for each in sections.values()) / 60:.0f}", end_section=True)
-    faults: Counter[str] = Counter()
-    for each in sections.values():
-        faults.update(each["faults"])
+    faults = struck(sections)
     for kind in sorted(faults):
         grid.add_row(kind, f"{faults[kind]:,}")
     return grid
@@ -104,6 +111,9 @@ def main(minutes: float, frames: int, fresh: bool) -> None:
     if len(done) < len(names):
         console.print(f"{len(names) - len(done)} sections are left: run it again")
         raise SystemExit(3)
+    if never := sorted(kind for kind, count in struck(done).items() if not count):
+        console.print(f"never struck: {', '.join(never)}")
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ wrong. Done to it from outside, as the world does it.
 
 import asyncio
 import contextlib
+import random
+import re
 import resource
 import sqlite3
 import time
@@ -21,7 +23,10 @@ from host_sim.node import SimulationError
 
 CATCH_UP_S = 0.3  # real time that ingest gets after an outage, before simulated time may jump again
 
-_PROCESS = {kinds.BROKER_KILL: "broker", kinds.INGEST_KILL: "ingest", kinds.AUTH_KILL: "auth"}
+_PROCESS = {
+    kinds.BROKER_KILL: "broker", kinds.AUTH_KILL: "auth", kinds.INGEST_KILL: "ingest", kinds.DISK_FULL: "ingest",
+}  # fmt: skip
+_KILLS = {kinds.BROKER_KILL, kinds.AUTH_KILL, kinds.INGEST_KILL}
 
 
 class Sufferer(Protocol):
@@ -30,11 +35,11 @@ class Sufferer(Protocol):
     data: Path
 
     def pids(self) -> dict[str, int]:
-        """The processes as they are now: {"broker_pid": .., "ingest_pid": ..}."""
+        """The processes as they are now: {"broker_pid": .., "ingest_pid": .., "ingest2_pid": ..}."""
         ...
 
     def kill(self, what: str) -> int:
-        """kill -9 of `ingest`, `broker` or `auth`; returns the pid it had."""
+        """kill -9 of `ingest`, `ingest2`, `broker` or `auth`; returns the pid it had."""
         ...
 
     def refused(self) -> int:
@@ -83,21 +88,30 @@ class CloudFaults:
             self._counted = 0
             fault = self._waiting.pop(0)
             strike = killed = None
-            if fault.kind in _PROCESS:
+            victim = self._victim(fault)
+            if fault.kind in _KILLS:
                 strike = self._log.struck(fault, now)
-                killed = self._cloud.kill(_PROCESS[fault.kind])
-            self._task = asyncio.ensure_future(self._last(fault, strike, killed))
+                killed = self._cloud.kill(victim)
+            self._task = asyncio.ensure_future(self._last(fault, victim, strike, killed))
 
-    async def _last(self, fault: Fault, strike: Strike | None, killed: int | None) -> None:
+    def _victim(self, fault: Fault) -> str:
+        """The process that a fault hits: of several ingest workers one that is drawn."""
+        process = _PROCESS.get(fault.kind, "")
+        if process != "ingest":
+            return process
+        found = (re.fullmatch(r"(ingest\d*)_pid", name) for name in sorted(self._cloud.pids()))
+        return random.Random(fault.at_us).choice([each[1] for each in found if each])
+
+    async def _last(self, fault: Fault, victim: str, strike: Strike | None, killed: int | None) -> None:
         self._conductor.hold(True)
         try:
-            if fault.kind in _PROCESS:
-                while self._cloud.pids()[f"{_PROCESS[fault.kind]}_pid"] == killed:
+            if strike is not None:
+                while self._cloud.pids()[f"{victim}_pid"] == killed:
                     await asyncio.sleep(0.01)
             elif fault.kind == kinds.DB_LOCKED:
                 strike = await self._lock(fault)
             else:
-                strike = await self._fill(fault)
+                strike = await self._fill(fault, victim)
             if strike is None:
                 self._waiting.insert(0, fault)
             else:
@@ -133,14 +147,14 @@ class CloudFaults:
         finally:
             connection.close()
 
-    async def _fill(self, fault: Fault) -> Strike | None:
-        """A file size limit of 0 (getrlimit(2)): every write of ingest to a file fails, as on a full disk.
+    async def _fill(self, fault: Fault, victim: str) -> Strike | None:
+        """A file size limit of 0 (getrlimit(2)): every write of that worker to a file fails, as on a full disk.
 
         Linux only.
         """
         if not hasattr(resource, "prlimit"):
             raise OSError("another process can be kept from writing on Linux only")
-        pid = self._cloud.pids()["ingest_pid"]
+        pid = self._cloud.pids()[f"{victim}_pid"]
         limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))
         try:

@@ -14,6 +14,7 @@ import pytest
 from cloud.clock import FileClock
 from host_sim.clock import SimClock
 from host_sim.conductor import Conductor
+from host_sim.faults import cloud as faults_cloud
 from host_sim.faults.cloud import CloudFaults
 from host_sim.faults.log import FaultLog
 from host_sim.faults.plan import Fault
@@ -110,6 +111,60 @@ def test_a_killed_process_is_over_when_another_stands_in_its_place(cloud: kit.Cl
     what = f"{kind.removesuffix('_kill')}_pid"
     assert after[what] != before[what] and kit.alive(after[what])
     assert log.strikes[0].until_us is not None
+
+
+class Workers(Nobody):
+    """Three ingest workers, each started again under another pid when it is killed; their disks can be full."""
+
+    def __init__(self) -> None:
+        self.running = {"broker_pid": 10, "ingest_pid": 11, "ingest2_pid": 12, "ingest3_pid": 13, "auth_pid": 14}
+        self.hit = list[str]()
+        self.asked = 0
+
+    def pids(self) -> dict[str, int]:
+        return self.running
+
+    def kill(self, what: str) -> int:
+        self.hit.append(what)
+        old = self.running[f"{what}_pid"]
+        self.running[f"{what}_pid"] += 10
+        return old
+
+    def refused(self) -> int:
+        self.asked += 1
+        return self.asked
+
+    def prlimit(self, pid: int, what: int, limits: tuple[int, int] = (-1, -1)) -> tuple[int, int]:
+        if limits[0] == 0:
+            self.hit += [name.removesuffix("_pid") for name, each in self.running.items() if each == pid]
+        return -1, -1
+
+
+@pytest.mark.parametrize("kind", ["ingest_kill", "disk_full"])
+def test_each_of_several_workers_has_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Who is hit is drawn, and drawn again the same."""
+    monkeypatch.setattr(faults_cloud, "CATCH_UP_S", 0)
+
+    async def scenario(folder: Path) -> list[str]:
+        cloud = Workers()
+        monkeypatch.setattr(faults_cloud.resource, "prlimit", cloud.prlimit)
+        folder.mkdir()
+        clock = SimClock(folder / "clock", START)
+        plan = [Fault(START + number, kind, lasts_us=1000) for number in range(30)]
+        faults = CloudFaults(plan, cloud, clock.view(folder / "view"), Conductor(clock), FaultLog())
+        clock.set(START + 60, running=False)
+        for _ in plan:
+            faults.chunk_passed()
+            while faults.busy:
+                await asyncio.sleep(0.001)
+        await faults.end()
+        return cloud.hit
+
+    first, again = (asyncio.run(scenario(tmp_path / name)) for name in ("first", "again"))
+    assert first == again and len(first) == 30
+    assert {worker: first.count(worker) > 3 for worker in set(first)} == dict.fromkeys(
+        ("ingest", "ingest2", "ingest3"), True
+    )
 
 
 def test_the_clouds_clock_is_wrong_for_a_while_and_right_again(tmp_path: Path) -> None:

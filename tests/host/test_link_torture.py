@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tools import linktorture
-from tools.load.torture import Bench, Findings
+from tools.load.torture import CLOUD_FAULTS, PATH_FAULTS, Bench, Findings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,10 +113,35 @@ def test_any_of_it_fails_a_section(name: str) -> None:
     assert not found.clean
 
 
+ALL_STRUCK = dict.fromkeys((*PATH_FAULTS, *CLOUD_FAULTS), 1)
+
+
+def test_a_kind_that_never_struck_fails_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, and it is named; one section of all is enough for each, and none is missed before the last."""
+
+    def run(frames: int, *sections: set[str]) -> tuple[int, str]:
+        found = {
+            str(seed): vars(Findings(1, 1, seconds=1.0)) | {"workers": 1, "faults": dict.fromkeys(struck, 1)}
+            for seed, struck in enumerate(sections, 1)
+        }
+        monkeypatch.setattr(linktorture, "load", lambda fresh: {"sections": found})
+        said = CliRunner().invoke(linktorture.main, ["--minutes", "0", "--frames", str(frames)])
+        return said.exit_code, said.output
+
+    assert {"auth_kill", "half_open", "disk_full"} < set(ALL_STRUCK)
+    two, kinds = 2 * linktorture.SECTION, set(ALL_STRUCK)
+    for missing in sorted(kinds):
+        status, said = run(two, kinds - {missing}, kinds - {missing})
+        assert status == 1 and f"never struck: {missing}\n" in said, said
+        assert run(two, kinds - {missing}, {missing})[0] == 0
+    assert run(two, {"stall"})[0] == 3
+
+
 def test_sections_are_kept_and_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one found can be written down, read back and put into the table; a second run does it no more."""
     monkeypatch.setattr(linktorture, "RESULT", tmp_path / "kept.json")
-    monkeypatch.setattr(linktorture, "section", partial(linktorture.section, frames=80))
+    section = partial(linktorture.section, frames=80)
+    monkeypatch.setattr(linktorture, "section", lambda seed: section(seed) | {"faults": ALL_STRUCK})
     monkeypatch.setattr(linktorture, "NODES", 1)
     said = [CliRunner().invoke(linktorture.main, ["--frames", str(linktorture.SECTION)]) for _ in range(2)]
     assert [each.exit_code for each in said] == [0, 0], said[0].output

@@ -170,8 +170,8 @@ class Bench:
         workers: int = 1,
     ) -> None:  # fmt: skip
         """`every_s`: from fault to fault of the kinds `ways` on each way, twice that at the cloud end; `kill_every_s`:
-        from kill to kill of a node. `workers` ingest; of several the first is killed and has its disk full, the others
-        go on. TimeoutError from `run` after `most_s`.
+        from kill to kill of a node. `workers` ingest; of several one that is drawn is killed or has its disk full, the
+        others go on. TimeoutError from `run` after `most_s`.
         """
         self.findings = Findings(frames=nodes * count)
         self._folder = folder
