@@ -23,6 +23,7 @@ from cloud.log import Log
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) and /proc are Linux's")
 A, F = 0xAAAA, 0xFFFF
 HALF = 2048
+CHATTY = "import signal as s\ns.signal(s.SIGTERM, s.SIG_IGN)\nwhile True: print('x' * 1000)\n"
 
 
 async def read(*chunks: bytes) -> list[str]:
@@ -61,13 +62,11 @@ def test_a_long_line_keeps_beginning_and_end(step: int) -> None:
 
 def test_a_child_that_writes_without_end_and_minds_no_sigterm_is_ended(tmp_path: Path) -> None:
     """Even after its reader has failed, so that its pipe is full."""
-    program = "import signal as s\ns.signal(s.SIGTERM, s.SIG_IGN)\nwhile True: print('x' * 1000)"
-
     def heard(line: str) -> bool:
         raise RuntimeError("planted")
 
     async def scenario() -> float:
-        child = Child("chatty", [sys.executable, "-uc", program], "ready", Log(tmp_path / "log"), heard=heard)
+        child = Child("chatty", [sys.executable, "-uc", CHATTY], "ready", Log(tmp_path / "log"), heard=heard)
         with pytest.raises(RuntimeError, match="planted"):
             await asyncio.wait_for(child.run(lambda: None), 5)
         await asyncio.sleep(0.3)
@@ -80,9 +79,9 @@ def test_a_child_that_writes_without_end_and_minds_no_sigterm_is_ended(tmp_path:
 
 
 def test_an_error_of_the_supervisors_own_ends_all_with_a_status(tmp_path: Path) -> None:
-    """Though the broker writes faster than anybody reads."""
+    """Though the broker writes faster than anybody reads, and minds no SIGTERM."""
     chatty = tmp_path / "broker"
-    chatty.write_text(f"#!{sys.executable}\nimport os\nprint(os.getpid(), flush=True)\nwhile True: print('x' * 1000)\n")
+    chatty.write_text(f"#!{sys.executable}\n{CHATTY}")
     chatty.chmod(0o755)
     script = f"""
 import asyncio
