@@ -173,3 +173,24 @@ def test_a_spinning_vm_is_ended_within_seconds(tmp_path):
     """)
     assert time.monotonic() - began < 20
     assert ["on", "watchdog"] in reasons(bench)
+
+
+def test_an_esp32s_watchdog_is_marked_before_it_runs(tmp_path):
+    """A Ctrl-C between the two leaves a mark without a watchdog, never a watchdog that nobody feeds after it."""
+    out = Bench(tmp_path).run("""
+        import sys, time
+        sys.path.append("/lib")
+        import board, machine
+        power = board.build().power
+        power.retain(bytes(range(1, 29)))
+        print(machine.RTC().memory()[28:])
+        made = machine.WDT
+        def watchdog(timeout):
+            print(machine.RTC().memory() == bytes(range(1, 29)) + b"\\x01")
+            return made(timeout=timeout)
+        machine.WDT = watchdog
+        power.feed()
+        power.retain(bytes(28))
+        print(power.armed(), machine.RTC().memory()[28:], power.retained() == bytes(28))
+    """)
+    assert lines(out) == ["b''", "True", r"True b'\x01' True"]

@@ -52,9 +52,10 @@ class Power:
     def feed(self):
         """Feeds the watchdog, 8 s; the first call starts it, and only a reset or deep sleep stops it."""
         if self._watchdog is None:
-            self._watchdog = machine.WDT(timeout=WATCHDOG_MS)
+            # Marked before it runs: a Ctrl-C between the two must not leave a watchdog that nobody feeds.
             table = self.retained()
-            self.retain(table + bytes(TABLE_SIZE - len(table)))
+            self._rtc.memory(table + bytes(TABLE_SIZE - len(table)) + ARMED)
+            self._watchdog = machine.WDT(timeout=WATCHDOG_MS)
         else:
             self._watchdog.feed()
 
