@@ -176,24 +176,30 @@ class _Batch:
         else:
             if filled:
                 self.count(node, "late")
-            fault, span = self.examine(node, data, arrived_ms)
+            fault, span, event = self.examine(node, data, arrived_ms)
             self.db.execute(
                 "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (cursor.id, data.seq, sha256, arrived_ms, fault, data.payload, *span),
             )
             self.db.execute("INSERT INTO arrival (cursor, seq) VALUES (?, ?)", (cursor.id, data.seq))
             cursor.highest = max(cursor.highest, data.seq)
+            if event is not None:
+                # Only now: a gap may name the seq of its own event, which is there and hence no part of it.
+                self.act(node, data, event, arrived_ms)
 
-    def examine(self, node: _Node, data: wire.Data, arrived_ms: int) -> tuple[str | None, _Span]:
-        """Decode a new record's payload and act on a gap event; return what is wrong with the payload, and its span."""
+    def examine(self, node: _Node, data: wire.Data, arrived_ms: int) -> tuple[str | None, _Span, wire.Event | None]:
+        """Decode a new record's payload; return what is wrong with it, its span, and the event if it is one."""
         try:
             if data.ring == 2:
-                return None, wire.unix_span(wire.parse_frame_payload(data.payload)[1])
-            event = wire.parse_event(data.payload)
+                return None, wire.unix_span(wire.parse_frame_payload(data.payload)[1]), None
+            return None, (None, None), wire.parse_event(data.payload)
         except (wire.WireError, FrameError) as error:
             self.count(node, "undecodable")
             self.notice(node, "undecodable", f"ring {data.ring} seq {data.seq}: {error}", arrived_ms)
-            return str(error), (None, None)
+            return str(error), (None, None), None
+
+    def act(self, node: _Node, data: wire.Data, event: wire.Event, arrived_ms: int) -> None:
+        """Do what a new event asks for: the result of a command, or a gap."""
         if event.kind == "result":
             downlink.take_result(self.db, node.id, event, arrived_ms)
         elif event.kind == "gap":
@@ -203,7 +209,6 @@ class _Batch:
             elif event.body["ring"] == 2 and not self.frames_gap(node, data.stream, event.boot, lo, hi, reason):
                 row = (node.id, data.stream, data.seq, event.boot, lo, hi, reason)
                 self.db.execute("INSERT OR IGNORE INTO pending_gap VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        return None, (None, None)
 
     # gaps and cursors
 

@@ -234,6 +234,17 @@ def test_gap_by_event(ingest: Ingest) -> None:
     assert listed == [(0, 1, 500), (1, 4, 3), (2, 2, 2), (2, 5, 2)]
 
 
+@pytest.mark.parametrize("seq", [1, 3, 5])
+def test_a_gap_event_that_names_itself(ingest: Ingest, seq: int) -> None:
+    """It came, so it is no part of the gap: first, amid and last of what it names, and the gap before it or after."""
+    ingest.take(("s", ingest.birth(1, (A, 1, 6))), ("e", KEYS.data(1, A, seq, gap(1, 1, 5))))
+    gaps = [(g["lo"], g["hi"]) for g in ingest.state()["1"]["gaps"]]
+    assert {at for lo, hi in gaps for at in range(lo, hi + 1)} == {1, 2, 3, 4, 5} - {seq}
+    assert (ingest.state()["1"]["rows"], ingest.ack()[1]["cum"]) == (1, 5)
+    ingest.take(("e", KEYS.data(1, A, seq, gap(1, 1, 5))))
+    assert ingest.counted() == {"duplicate": 1}
+
+
 def test_gap_event_and_the_first_birth(ingest: Ingest) -> None:
     """What lies below the first oldest is missing, the event tells why; what is stored stays."""
     ingest.take(("s", ingest.birth(1, f=(F, 8, 12))))
