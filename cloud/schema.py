@@ -16,6 +16,8 @@ from collections.abc import Callable
 from cloud import wire
 
 VERSION = 7
+_FOUND_MISSING = 0
+"""Reason of a gap that no event explains, as the program of schema 7 writes it (transaction.FOUND_MISSING)."""
 
 _STATEMENTS = """
 CREATE TABLE registry (version INTEGER NOT NULL);
@@ -128,8 +130,26 @@ def _with_presence(db: sqlite3.Connection) -> None:
 
 
 def _without_born(db: sqlite3.Connection) -> None:
-    """A stream begins with seq 1, whatever its first birth says: what that one does not name any more is a gap."""
+    """A stream begins with seq 1, whatever its first birth says: what that one does not name any more is a gap.
+
+    It was none, and a record of it that came late was taken for a duplicate. Nothing was ever purged: what is covered
+    by cum and neither record nor gap never came, and now it may.
+    """
     db.execute("ALTER TABLE cursor DROP COLUMN born")
+    known = (
+        "SELECT seq AS lo, seq AS hi FROM record WHERE cursor = ?1 AND seq <= ?2"
+        " UNION ALL SELECT lo, hi FROM gap WHERE cursor = ?1 AND lo <= ?2 ORDER BY 1"
+    )
+    for cursor, cum in db.execute("SELECT id, cum FROM cursor").fetchall():
+        missing: list[tuple[int, int, int, int]] = []
+        at = 1
+        for lo, hi in db.execute(known, (cursor, cum)):
+            if at < lo:
+                missing.append((cursor, at, lo - 1, _FOUND_MISSING))
+            at = max(at, hi + 1)
+        if at <= cum:
+            missing.append((cursor, at, cum, _FOUND_MISSING))
+        db.executemany("INSERT INTO gap VALUES (?, ?, ?, ?)", missing)
 
 
 # Version -> what makes the next one of it.

@@ -76,6 +76,31 @@ def test_the_session_goes_on(old: Path) -> None:
     db.close()
 
 
+def test_what_a_first_birth_had_overtaken_comes_in(tmp_path: Path) -> None:
+    """Schema 6 counted a stream from its first birth's oldest: frame 3 came after that of 4, and was thrown away."""
+    db = sqlite3.connect(store.database_path(tmp_path))
+    db.executescript((Path(__file__).parent / "cloud_schema_6.sql").read_text())
+    db.execute("INSERT INTO cursor VALUES (3, 1, 2, 65534, 9, 4, 0)")
+    for seq in (4, 5, 8, 11):
+        db.execute("INSERT INTO record VALUES (3, ?, x'', 0, NULL, ?, NULL, NULL)", (seq, frame(seq)))
+    db.executemany("INSERT INTO gap VALUES (3, ?, ?, 1)", [(6, 7), (9, 9)])
+    db.execute("INSERT INTO cursor VALUES (4, 1, 2, 65533, 2, 3, 0)")
+    db.commit()
+    db.close()
+    db = store.connect(tmp_path)
+    gaps = "SELECT lo, hi, reason FROM gap WHERE cursor = ? ORDER BY lo"
+    assert db.execute(gaps, (3,)).fetchall() == [(1, 3, 0), (6, 7, 1), (9, 9, 1)]
+    assert db.execute(gaps, (4,)).fetchall() == [(1, 2, 0)]
+    assert db.execute("SELECT count(*) FROM gap WHERE cursor < 3").fetchone() == (0,)
+    late = [transaction.Arrival("acme", "n1", "t", KEYS.data(2, 65534, seq, frame(seq)), NOW_MS) for seq in (3, 5)]
+    transaction.take(db, late)
+    assert db.execute("SELECT payload FROM record WHERE cursor = 3 AND seq = 3").fetchone() == (frame(3),)
+    assert db.execute(gaps, (3,)).fetchall() == [(1, 2, 0), (6, 7, 1), (9, 9, 1)]
+    assert db.execute("SELECT cum FROM cursor WHERE id = 3").fetchone() == (9,)
+    assert dict(db.execute("SELECT name, count FROM counter"))["late"] == 1
+    db.close()
+
+
 def test_a_command_can_wait(old: Path) -> None:
     """The table is there, the present session's ACK says so, and the command is sealed for that session."""
     db = store.connect(old)
