@@ -126,11 +126,6 @@ class Worker:
         self._owed: dict[str, float] = {}
         """Node -> loop time by which its ACK must have gone."""
         self._tenant: dict[str, str] = {}
-        self._holds = 0
-        """ACKs sent with `hold` since the last commit; their ackno was not stored, so the next commit steps over it.
-
-        Of another worker's holds the messages tell that come again: each delivery may have brought one.
-        """
 
     async def run(self, url: str, password: str) -> None:
         """Work until cancelled. Prints "ready" once the consumers stand."""
@@ -221,19 +216,15 @@ class Worker:
     async def _commit(self, client: Client, batch: list[Msg]) -> None:
         loop = asyncio.get_running_loop()
         arrivals = [self._arrival(message) for message in batch]
-        holds = max(self._holds, max(map(_deliveries, batch)) - 1)
         try:
-            owed = await loop.run_in_executor(None, transaction.take, self._db, arrivals, 1 + holds)
+            owed = await loop.run_in_executor(None, transaction.take, self._db, arrivals)
         except sqlite3.OperationalError as error:
             print(f"ingest: database: {error}; {len(batch)} messages wait", file=sys.stderr)
-            self._holds = holds + 1
             await self._hold(client, arrivals)
             for message in batch:
                 with suppress(nats.errors.Error):
                     await message.nak(delay=RETRY_S)
             return
-        if owed:
-            self._holds = 0
         for message in batch:
             with suppress(nats.errors.Error):
                 await message.ack()
@@ -262,9 +253,7 @@ class Worker:
 
     async def _publish_ack(self, client: Client, tenant: str, node: str, *, hold: bool = False) -> None:
         try:
-            message = transaction.ack(
-                self._db, node, self._clock.now_ms(), hold=hold, ackno_ahead=self._holds if hold else 0
-            )
+            message = transaction.ack(self._db, node, self._clock.now_ms(), hold=hold)
         except sqlite3.OperationalError as error:
             print(f"ingest: database: {error}; no ACK for {node}", file=sys.stderr)
             return
@@ -284,11 +273,6 @@ def _token(message: Msg, index: int) -> str:
     """
     parts = message.reply.split(".")
     return parts[index if len(parts) == 9 else index + 2]
-
-
-def _deliveries(message: Msg) -> int:
-    """How often the broker has handed a message out, 1 for the first time."""
-    return int(_token(message, 4))
 
 
 async def _main(data: Path, url: str, clock: Clock, alone: bool) -> None:

@@ -18,6 +18,8 @@ from cloud.frame import FrameError
 from cloud.store import transaction
 
 CREDIT = 12
+ACKNO_STEP = 2
+"""`ackno` grows by so much with a commit. The one between is a hold's: no worker needs to know of another's."""
 FOUND_MISSING = 0
 """Reason of a gap that no event explains: the birth's oldest is beyond cum + 1."""
 _CLOCK_MS = 1000
@@ -56,14 +58,13 @@ class _Cursor:
     """It may have gaps."""
 
 
-def take(db: sqlite3.Connection, arrivals: Iterable[Arrival], ackno_step: int = 1) -> set[str]:
+def take(db: sqlite3.Connection, arrivals: Iterable[Arrival]) -> set[str]:
     """Commit `arrivals` in one transaction; return the names of the nodes that are owed an ACK.
 
-    `ackno` of each of them grows by `ackno_step`. Raises sqlite3.OperationalError (locked, disk full) with nothing
-    changed.
+    Raises sqlite3.OperationalError (locked, disk full) with nothing changed.
     """
     with transaction(db):
-        return _Batch(db).take(arrivals, ackno_step)
+        return _Batch(db).take(arrivals)
 
 
 class _Batch:
@@ -74,7 +75,7 @@ class _Batch:
         self.nodes: dict[tuple[str, str], _Node | None] = {}
         self.cursors: dict[tuple[int, int, int], _Cursor] = {}
 
-    def take(self, arrivals: Iterable[Arrival], ackno_step: int) -> set[str]:
+    def take(self, arrivals: Iterable[Arrival]) -> set[str]:
         owed: dict[int, str] = {}
         heard: dict[int, int] = {}
         for arrival in arrivals:
@@ -86,7 +87,7 @@ class _Batch:
             self.advance(cursor)
         self.db.executemany(
             "UPDATE node SET ackno = ackno + ?, heard_ms = max(ifnull(heard_ms, 0), ?) WHERE id = ?",
-            [(ackno_step, heard[node], node) for node in owed],
+            [(ACKNO_STEP, heard[node], node) for node in owed],
         )
         return set(owed.values())
 
@@ -321,11 +322,11 @@ class _Batch:
         self.db.execute("INSERT OR IGNORE INTO notice VALUES (NULL, ?, ?, ?, ?)", (node.id, kind, text, at_ms))
 
 
-def ack(db: sqlite3.Connection, node: str, now_ms: int, *, hold: bool = False, ackno_ahead: int = 0) -> bytes | None:
+def ack(db: sqlite3.Connection, node: str, now_ms: int, *, hold: bool = False) -> bytes | None:
     """Return the ACK of `node` as the database stands, or None if the node never had a session.
 
-    `now_ms` in Unix milliseconds. `hold` asks the node to stop and gives no credit; `ackno_ahead` is added to the
-    stored ackno, for ACKs that no commit stands behind.
+    `now_ms` in Unix milliseconds. `hold` asks the node to stop and gives no credit; no commit stands behind it, and
+    its ackno lies between the last commit's and the next one's, whoever makes that.
     """
     row = db.execute(
         "SELECT node.id, tenant, kd, ackno, nonce, message, stream1, stream2 FROM node JOIN birth ON birth.id = session"
@@ -344,7 +345,7 @@ def ack(db: sqlite3.Connection, node: str, now_ms: int, *, hold: bool = False, a
     if downlink.waits(db, node_id, birth, now_ms):
         flags |= wire.COMMANDS_WAIT
     return wire.encode_ack(
-        flags=flags, ackno=ackno + ackno_ahead, now_ms=now_ms - EPOCH_2020 * 1000, config=0,
+        flags=flags, ackno=ackno + hold, now_ms=now_ms - EPOCH_2020 * 1000, config=0,
         rings=rings, key=kd, tenant=tenant, node=node, nonce=nonce,
     )  # fmt: skip
 

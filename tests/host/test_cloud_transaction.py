@@ -90,11 +90,11 @@ def test_ack_is_a_snapshot(ingest: Ingest) -> None:
     """cum, ranges, credit, clock and a growing ackno."""
     ingest.take(("s", ingest.birth(1)))
     first = ingest.ack()
-    assert (first["ackno"], first["now"], first["ms"], first["flags"]) == (1, 200_000_000, 7, 0)
+    assert (first["ackno"], first["now"], first["ms"], first["flags"]) == (2, 200_000_000, 7, 0)
     ingest.frames(1, 2, 4, 5, 9)
     ack = ingest.ack()
     assert ack[2] == {"stream": F, "cum": 2, "credit": 12, "ranges": [(2, 2), (7, 1)]}
-    assert ack["ackno"] == 2
+    assert ack["ackno"] == 4
     ingest.frames(3)
     assert (ingest.ack()[2]["cum"], ingest.ack()[2]["ranges"]) == (5, [(4, 1)])
 
@@ -185,11 +185,11 @@ def test_birth_redelivered_and_replayed(ingest: Ingest) -> None:
     one, two = ingest.birth(1), ingest.birth(2)
     assert ingest.take(("s", one), ("s", two)) == {"n1"}
     assert ingest.take(("s", two)) == {"n1"}
-    assert ingest.ack()["ackno"] == 2
+    assert ingest.ack()["ackno"] == 4
     impostor = ingest.birth(2, nonce=b"impostor")
     ingest.nonce = b"nonce002"
     assert ingest.take(("s", one), ("s", impostor)) == set()
-    assert ingest.ack()["ackno"] == 2
+    assert ingest.ack()["ackno"] == 4
     assert ingest.counted() == {"stale_birth": 2}
     assert ingest.take(("s", ingest.birth(0, boot=2))) == {"n1"}
     assert ingest.ack()[1]["stream"] == A
@@ -310,15 +310,18 @@ def test_nothing_is_kept_of_a_batch_that_fails(ingest: Ingest, monkeypatch: pyte
     with pytest.raises(sqlite3.OperationalError):
         ingest.frames(1)
     monkeypatch.undo()
-    assert (ingest.state()["2"]["rows"], ingest.ack()["ackno"]) == (0, 1)
+    assert (ingest.state()["2"]["rows"], ingest.ack()["ackno"]) == (0, 2)
 
 
 def test_hold(ingest: Ingest) -> None:
-    """A hold gives no credit and is newer than the ACK before it."""
+    """A hold gives no credit, is newer than the ACK before it and older than the next one."""
     ingest.take(("s", ingest.birth(1)))
-    message = transaction.ack(ingest.db, "n1", NOW_MS, hold=True, ackno_ahead=1)
+    message = transaction.ack(ingest.db, "n1", NOW_MS, hold=True)
+    assert transaction.ack(ingest.db, "n1", NOW_MS, hold=True) == message
     opened = KEYS.open_ack(message or b"", ingest.nonce) or {}
-    assert (opened["flags"], opened["ackno"], opened[1]["credit"], opened[2]["credit"]) == (1, 2, 0, 0)
+    assert (opened["flags"], opened["ackno"], opened[1]["credit"], opened[2]["credit"]) == (1, 3, 0, 0)
+    ingest.frames(1)
+    assert ingest.ack()["ackno"] == 4
 
 
 class Oracle:

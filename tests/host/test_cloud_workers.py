@@ -12,12 +12,17 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cloudkit as kit
 import nats
 import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 
-from cloud import broker, ingest
+from cloud import broker, ingest, store
+from cloud.clock import SystemClock
 
 CHANNELS = [(1, "air.temperature", "degC")]
 A, F = 0xAAAA, 0xFFFF
@@ -170,6 +175,58 @@ def test_what_the_only_worker_held_comes_at_once(tmp_path: Path) -> None:
         node.born(1, 1, [(A, 1, 21), (F, 1, 21)])
         assert held(cloud, node, "t", 0, 12) < ingest.ALERTS_ACK_WAIT_S
         node.close()
+
+
+class Wire:
+    """The broker's end of a worker, by hand: messages to it, and what it publishes."""
+
+    def __init__(self) -> None:
+        self.published: list[bytes] = []
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """As the client's."""
+        self.published.append(payload)
+
+    @staticmethod
+    def message(lane: str, data: bytes, deliveries: int) -> Msg:
+        """One that JetStream hands out for the n-th time; it takes any answer."""
+
+        async def answered(delay: float = 0) -> None:
+            pass
+
+        reply = f"$JS.ACK.UP.rest.{deliveries}.1.1.{time.time_ns()}.0"
+        fields = {"subject": f"v1.acme.n1.up.{lane}", "data": data, "reply": reply, "ack": answered, "nak": answered}
+        return cast(Msg, SimpleNamespace(**fields))
+
+
+def test_any_number_of_refusals_is_passed_by_one_commit(tmp_path: Path) -> None:
+    """One worker refuses eight batches, each handed out for the first time, and another commits them all at once."""
+    first, second = store.connect(tmp_path, create=True), store.connect(tmp_path)
+    first.execute("PRAGMA busy_timeout = 10")
+    keys = kit.NodeKeys(os.urandom(32), "acme", "n1")
+    store.add_node(first, "n1", "acme", keys.key, CHANNELS)
+    nonce, seqs, wire = bytes(8), range(1, 9), Wire()
+    client = cast(Client, wire)
+
+    async def work() -> None:
+        one, other = (ingest.Worker(db, SystemClock()) for db in (first, second))
+        birth = wire.message("s", keys.birth(1, 1, [(A, 1, 1), (F, 1, 9)], nonce=nonce), 1)
+        await one._commit(client, [birth])
+        await one._send_acks(client)
+        with closing(sqlite3.connect(store.database_path(tmp_path), isolation_level=None)) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            for seq in seqs:
+                await one._commit(client, [wire.message("t", keys.data(2, F, seq, payload(seq)), 1)])
+        await other._commit(client, [wire.message("t", keys.data(2, F, seq, payload(seq)), 2) for seq in seqs])
+        await other._send_acks(client)
+
+    asyncio.run(work())
+    for db in (first, second):
+        db.close()
+    born, *holds, last = [keys.open_ack(message, nonce) or {} for message in wire.published]
+    assert [(ack["flags"], ack[2]["cum"]) for ack in (born, last)] == [(0, 0), (0, 8)]
+    assert [ack["flags"] for ack in holds] == [1] * 8
+    assert born["ackno"] < min(ack["ackno"] for ack in holds) <= max(ack["ackno"] for ack in holds) < last["ackno"]
 
 
 def test_a_hold_is_passed_by_whoever_commits(cloud: kit.Cloud) -> None:

@@ -30,34 +30,58 @@ class Scenario:
     frames: int = 4
     faults: int = 0
     cuts: int = 0  # of the node's supply, at any step
-    kills: int = 0  # of ingest between commit and both answers
-    holds: int = 0  # the database refuses a batch
+    kills: int = 0  # of a worker, wherever it stands; between commit and both answers, too
+    holds: int = 0  # the database refuses a worker's batch
     lies: int = 0  # forged, replayed and impossible messages
     purges: int = 0
     restores: int = 0  # of a backup made when the first batch had been committed
     overwrites: int = 0  # the ring is full: the oldest frame is declared lost and given up
     appends: int = 0  # records made in mid-contact
     workers: int = 1
+    pulls: int = 0  # a worker takes its time between pulling, committing and answering: anything may come between
     clone: str = ""  # "chip": a second chip under the name; "image": with a copy of the first one's flash
     reformats: int = 0  # ring 2 gets a new stream between contacts
     ack_first: bool = False  # a bug to be found: the ACK is sent before the commit
 
 
+class Worker(NamedTuple):
+    """An ingest worker: idle, or with a `batch` that it has pulled, or with the `ack` of one that it has committed.
+
+    Workers are alike, so the order in which a world has them says nothing. `memory` is a planted bug's: what ingest
+    knows from one batch to the next stands in the database.
+    """
+
+    batch: tuple[Message, ...] = ()
+    ack: bytes = b""
+    memory: int = 0
+
+    def busy(self) -> bool:
+        """Whether it is between a pull and the answer."""
+        return bool(self.batch or self.ack)
+
+
 class World(NamedTuple):
-    """One state. `up` and `down` hold messages; `other` is a second worker's: (stage, batch or ACK)."""
+    """One state. `up` and `down` hold messages. `held`: ackno of the latest hold that no commit has followed; -1 if the
+    commit that followed did not exceed it. `memory` is a planted bug's.
+    """
 
     nodes: tuple[NodeState, ...]
     up: tuple[Message, ...]
     down: tuple[bytes, ...]
     cloud: int
     left: tuple[int, ...]
-    other: tuple[Any, ...] = ()
-    holds: int = 0
+    workers: tuple[Worker, ...] = (Worker(),)
+    held: int = 0
     replay: tuple[bytes, ...] = ()  # an ACK of each former contact
     backup: int = -1
+    memory: tuple[Any, ...] = ()
+
+    def busy(self) -> bool:
+        """Whether a worker is."""
+        return any(worker.busy() for worker in self.workers)
 
 
-(FAULTS, CUTS, KILLS, HOLDS, LIES, PURGES, RESTORES, OVERWRITES, APPENDS, REFORMATS) = range(10)
+(FAULTS, CUTS, KILLS, HOLDS, LIES, PURGES, RESTORES, OVERWRITES, APPENDS, REFORMATS, PULLS) = range(11)
 
 
 class Breach(Exception):
@@ -81,8 +105,10 @@ def first_world(scenario: Scenario) -> World:
     if s.clone:
         other = rings if s.clone == "image" else tuple(ring._replace(stream=ring.stream + 1) for ring in rings)
         nodes.append(NodeState(2, 0, other))  # type: ignore[arg-type]
-    left = (s.faults, s.cuts, s.kills, s.holds, s.lies, s.purges, s.restores, s.overwrites, s.appends, s.reformats)
-    return World(tuple(nodes), (), (), 0, left)
+    left = (
+        s.faults, s.cuts, s.kills, s.holds, s.lies, s.purges, s.restores, s.overwrites, s.appends, s.reformats, s.pulls,
+    )  # fmt: skip
+    return World(tuple(nodes), (), (), 0, left, (Worker(),) * s.workers)
 
 
 class Explorer:
@@ -95,18 +121,20 @@ class Explorer:
         self.states = 0
         self.steps = 0
         self._parent: dict[World, tuple[World, str] | None] = {}
+        self._sound: set[tuple[int, tuple[NodeState, ...]]] = set()
+        """(cloud, nodes) of which `check` has found nothing wrong."""
 
     # What may happen
 
     def ordinary(self, world: World) -> Iterator[tuple[str, World]]:
         """Steps without any fault; the first of them, again and again, is a run in which faults have stopped."""
-        batches = {world.up, world.up[:1]} if world.up else ()
-        for batch in sorted(batches, key=len, reverse=True):
-            yield f"commit {_said(batch)}", self._commit(world, batch)
+        for worker, batch in self._idle(world):
+            yield f"commit {_said(batch)}", self._commit(world, worker, batch)
         if world.down:
             yield "node takes ACK", self._receive(world._replace(down=world.down[1:]), world.down[0])
-        yield from self._other_worker(world)
-        if not world.up and not world.down and not world.other:
+        if world.busy():
+            yield from self._paused(world)
+        if not world.up and not world.down and not world.busy():
             for index in range(len(world.nodes)):
                 step = self.node.step(world.nodes[index], "tick")
                 if step is not None:
@@ -157,20 +185,15 @@ class Explorer:
                 yield f"node {index}: ring 2 anew", self._with(w, index, node._replace(rings=(node.rings[0], ring)))
             if len(s.nodes) > 1 and node.session is None and node.conn < 2 and any(n.session for n in s.nodes):
                 yield f"node {index}: takes over", self._contact(s, index)
-        if (w := self._spend(s, KILLS)) is not None and up:
-            batch = up
-            cloud, _ = self.cloud.take(s.cloud, batch, 1 + s.holds)
-            yield f"ingest commits {_said(batch)} and dies", w._replace(cloud=cloud, holds=0)
-        if (w := self._spend(s, HOLDS)) is not None and up:
-            ack = self.cloud.ack(s.cloud, True, s.holds + 1)
-            if ack is not None:
-                yield "database refuses, hold", w._replace(down=(*down, ack), holds=s.holds + 1)
+        for price, steps in ((PULLS, self._pulls), (KILLS, self._deaths), (HOLDS, self._refusals)):
+            if (w := self._spend(s, price)) is not None:
+                yield from steps(w)
         if (w := self._spend(s, PURGES)) is not None:
             cloud = self.cloud.purge(s.cloud)
             if cloud != s.cloud:
                 yield "purge", w._replace(cloud=cloud)
         if (w := self._spend(s, RESTORES)) is not None and s.backup not in (-1, s.cloud):
-            yield "backup restored", w._replace(cloud=self.cloud.restored(s.cloud, s.backup), up=())
+            yield "backup restored", w._replace(cloud=self.cloud.restored(s.cloud, s.backup), up=(), held=0)
         if (w := self._spend(s, LIES)) is not None:
             yield from self._lies(w)
 
@@ -205,31 +228,103 @@ class Explorer:
                 )
                 yield "former birth", w._replace(up=(*w.up, ("s", former)))
 
-    def _commit(self, world: World, batch: tuple[Message, ...]) -> World:
-        cloud, owed = self.cloud.take(world.cloud, batch, 1 + world.holds)
-        world = world._replace(up=world.up[len(batch) :], holds=0 if owed else world.holds)
-        if self.scenario.restores and world.backup < 0:
-            world = world._replace(backup=cloud)
+    # Ingest. Workers are alike: each is meant by its value.
+
+    @staticmethod
+    def _idle(world: World) -> Iterator[tuple[Worker, tuple[Message, ...]]]:
+        """(worker, batch) that can be: all that waits, or its head, to an idle one."""
+        for batch in sorted({world.up, world.up[:1]}, key=len, reverse=True) if world.up else ():
+            for worker in sorted(set(world.workers)):
+                if not worker.busy():
+                    yield worker, batch
+
+    @staticmethod
+    def _became(world: World, worker: Worker, after: Worker) -> World:
+        workers = list(world.workers)
+        workers.remove(worker)
+        return world._replace(workers=tuple(sorted((*workers, after))))
+
+    def _take(self, world: World, worker: Worker, batch: tuple[Message, ...]) -> tuple[World, Worker, bool]:
+        """A worker's transaction: world and worker after it, and whether an ACK is owed."""
+        cloud, owed = self.cloud.take(world.cloud, batch)
+        return self._passed(world, cloud, owed), worker, owed
+
+    def _passed(self, world: World, cloud: int, owed: bool) -> World:
+        """A commit has an ackno of its own; every hold before it must have a smaller one."""
+        held = world.held
+        if held and owed:
+            held = 0 if self.cloud.view(cloud).ackno > held else -1
+        return world._replace(cloud=cloud, held=held)
+
+    def _hold(self, world: World, worker: Worker) -> tuple[World, bytes | None]:
+        """What a worker answers that the database has refused; None before the first session."""
+        return world, self.cloud.ack(world.cloud, hold=True)
+
+    def _again(self, world: World, batch: tuple[Message, ...]) -> World:
+        """The broker hands out once more what nobody has acknowledged to it."""
+        return world._replace(up=(*world.up, *batch))
+
+    def _commit(self, world: World, worker: Worker, batch: tuple[Message, ...]) -> World:
+        """Pulled, committed and answered without a pause."""
+        world = world._replace(up=world.up[len(batch) :])
         if self.scenario.ack_first and world.left[KILLS]:
             early = self.cloud.ack_before_commit(world.cloud, batch)  # ... and dies before the commit
             return (self._spend(world, KILLS) or world)._replace(down=(*world.down, early) if early else world.down)
-        ack = self.cloud.ack(cloud) if owed else None
-        return world._replace(cloud=cloud, down=world.down if ack is None else (*world.down, ack))
+        world, _, owed = self._take(world, worker, batch)
+        if self.scenario.restores and world.backup < 0:
+            world = world._replace(backup=world.cloud)
+        ack = self.cloud.ack(world.cloud) if owed else None
+        return world._replace(down=world.down if ack is None else (*world.down, ack))
 
-    def _other_worker(self, world: World) -> Iterator[tuple[str, World]]:
-        """A second worker pulls, commits and reads its ACK, publishes it: three steps, anything may come between."""
-        if self.scenario.workers < 2:
-            return
-        if not world.other:
-            if world.up and world.left[FAULTS]:
-                w = self._spend(world, FAULTS) or world
-                yield "worker 2 pulls", w._replace(up=world.up[1:], other=("pulled", world.up[:1]))
-        elif world.other[0] == "pulled":
-            cloud, owed = self.cloud.take(world.cloud, world.other[1])
-            ack = self.cloud.ack(cloud) if owed else None
-            yield "worker 2 commits", world._replace(cloud=cloud, other=("acking", ack) if ack else ())
-        else:
-            yield "worker 2 sends its ACK", world._replace(down=(*world.down, world.other[1]), other=())
+    def _paused(self, world: World) -> Iterator[tuple[str, World]]:
+        """The steps of workers that have pulled: commit and read the ACK, then send it."""
+        for worker in sorted(set(world.workers)):
+            if worker.batch:
+                w, taken, owed = self._take(world, worker, worker.batch)
+                ack = self.cloud.ack(w.cloud) if owed else None
+                w = self._became(w, taken, taken._replace(batch=(), ack=ack or b""))
+                yield f"a worker commits {_said(worker.batch)}, pulled before", w
+            elif worker.ack:
+                w = self._became(world, worker, worker._replace(ack=b""))
+                yield "a worker sends its ACK", w._replace(down=(*w.down, worker.ack))
+
+    def _pulls(self, w: World) -> Iterator[tuple[str, World]]:
+        """A worker pulls, and anything may come before it goes on."""
+        for worker, batch in self._idle(w):
+            if batch == w.up[:1]:
+                after = self._became(w, worker, worker._replace(batch=batch))
+                yield f"a worker pulls {_said(batch)}", after._replace(up=w.up[1:])
+
+    def _refusals(self, w: World) -> Iterator[tuple[str, World]]:
+        """The database refuses: nothing is committed, the node is told to hold, and the batch comes again."""
+        for worker, batch in self._idle(w):
+            yield f"database refuses {_said(batch)}", self._refused(w._replace(up=w.up[len(batch) :]), worker, batch)
+        for worker in sorted(set(w.workers)):
+            if worker.batch:
+                after = self._became(w, worker, worker._replace(batch=()))
+                after = self._refused(after, worker._replace(batch=()), worker.batch)
+                yield f"database refuses {_said(worker.batch)}, pulled before", after
+
+    def _refused(self, world: World, worker: Worker, batch: tuple[Message, ...]) -> World:
+        world, ack = self._hold(world, worker)
+        if ack is not None:
+            world = world._replace(down=(*world.down, ack), held=max(world.held, ackno_of(ack)))
+        return self._again(world, batch)
+
+    def _deaths(self, w: World) -> Iterator[tuple[str, World]]:
+        """kill -9 of a worker; another starts in its place, and what the broker was not told of comes again."""
+        for worker, batch in self._idle(w):
+            if batch == w.up:
+                after, taken, _ = self._take(w._replace(up=()), worker, batch)
+                after = self._again(self._became(after, taken, Worker()), batch)
+                yield f"a worker commits {_said(batch)} and dies", after
+        for worker in sorted(set(w.workers)):
+            if worker.batch:
+                after, taken, _ = self._take(w, worker, worker.batch)
+                after = self._again(self._became(after, taken, Worker()), worker.batch)
+                yield f"a worker commits {_said(worker.batch)}, pulled before, and dies", after
+            if worker != Worker():
+                yield "a worker dies", self._again(self._became(w, worker, Worker()), worker.batch)
 
     def _receive(self, world: World, ack: bytes) -> World:
         for index, node in enumerate(world.nodes):
@@ -250,7 +345,7 @@ class Explorer:
         nodes[index] = nodes[index]._replace(conn=max(top, nodes[index].conn))
         step = self.node.step(nodes[index], "start")
         assert step is not None
-        return self._stepped(world._replace(nodes=tuple(nodes), down=()), index, step)
+        return self._stepped(world._replace(nodes=tuple(nodes), down=(), held=0), index, step)
 
     def _owed(self, world: World, index: int) -> bool:
         """Whether the node's next report would be needed: the cloud was set back."""
@@ -282,6 +377,22 @@ class Explorer:
 
     def check(self, world: World) -> str | None:
         """What is wrong with a state, or None."""
+        if world.held < 0:
+            return "a hold that the commit after it does not pass"
+        ends = world.cloud, world.nodes
+        if ends not in self._sound:
+            wrong = self._check_ends(world)
+            if wrong:
+                return wrong
+            self._sound.add(ends)
+        if not world.up and not world.down and not world.busy():
+            for index, node in enumerate(world.nodes):
+                if node.session is not None and self.node.step(node, "tick") is None:
+                    return f"node {index}: waits for ever"
+        return None
+
+    def _check_ends(self, world: World) -> str | None:
+        """What is wrong with cloud and nodes, whatever is under way between them."""
         view = self.cloud.view(world.cloud)
         if any(record in view.purged for record in view.records):
             return "a purged record was taken in again"
@@ -299,9 +410,6 @@ class Explorer:
             wrong = self._check_node(view, node)
             if wrong:
                 return f"node {index}: {wrong}"
-            silent = node.session is not None and not world.up and not world.down and not world.other
-            if silent and self.node.step(node, "tick") is None:
-                return f"node {index}: waits for ever"
         return None
 
     def _check_node(self, view: View, node: NodeState) -> str | None:
@@ -412,6 +520,11 @@ class Explorer:
                 raise Breach(wrong, trace)
         if not self._is_goal(world):
             raise Breach("no progress", trace)
+
+
+def ackno_of(ack: bytes) -> int:
+    """The field of an ACK message."""
+    return struct.unpack_from("<I", ack, 2)[0]
 
 
 def _said(batch: tuple[Message, ...]) -> str:

@@ -31,6 +31,7 @@ class View(NamedTuple):
     notices: frozenset[str]
     ever: dict[Record, bytes]
     purged: frozenset[Record]
+    ackno: int
 
 
 class Cloud:
@@ -49,23 +50,23 @@ class Cloud:
         self._known: dict[Any, Any] = {}
         self._at = self._keep({}, frozenset())
 
-    def take(self, state: int, batch: tuple[tuple[str, bytes], ...], step: int = 1) -> tuple[int, bool]:
+    def take(self, state: int, batch: tuple[tuple[str, bytes], ...]) -> tuple[int, bool]:
         """Commit a batch of (lane, message); the new state, and whether an ACK is owed."""
-        key = (state, batch, step)
+        key = (state, batch)
         if key not in self._known:
             view = self._views[state]
             self._restore(state)
             arrivals = [transaction.Arrival(TENANT, NAME, *pair, NOW_MS) for pair in batch]
-            owed = transaction.take(self._db, arrivals, step)
+            owed = transaction.take(self._db, arrivals)
             self._known[key] = self._keep(view.ever, view.purged), bool(owed)
         return self._known[key]
 
-    def ack(self, state: int, hold: bool = False, ahead: int = 0) -> bytes | None:
+    def ack(self, state: int, hold: bool = False) -> bytes | None:
         """The ACK as the database stands."""
-        key = (state, hold, ahead)
+        key = (state, hold)
         if key not in self._known:
             self._restore(state)
-            self._known[key] = transaction.ack(self._db, NAME, NOW_MS, hold=hold, ackno_ahead=ahead)
+            self._known[key] = transaction.ack(self._db, NAME, NOW_MS, hold=hold)
         return self._known[key]
 
     def ack_before_commit(self, state: int, batch: tuple[tuple[str, bytes], ...]) -> bytes | None:
@@ -84,6 +85,12 @@ class Cloud:
         """The database as it was at `backup`; what had been committed since is remembered by nobody but us."""
         self._restore(backup)
         return self._keep(self._views[state].ever, self._views[backup].purged)
+
+    def numbered(self, state: int, more: int) -> int:
+        """A fault to be found: the same with an ackno that is `more` greater."""
+        self._restore(state)
+        self._db.execute("UPDATE node SET ackno = ackno + ?", (more,))
+        return self._keep(self._views[state].ever, self._views[state].purged)
 
     def view(self, state: int) -> View:
         """What stands in the database."""
@@ -127,7 +134,7 @@ class Cloud:
                 for seq in range(lo, hi + 1)
             )
             cum = {(ring, stream): cum for ring, stream, cum in fetch("SELECT ring, stream, cum FROM cursor")}
-            self._views.append(View(cum, records, gaps, frozenset(kind for _, kind in notices), ever, purged))
+            self._views.append(View(cum, records, gaps, frozenset(kind for _, kind in notices), ever, purged, node[0]))
         self._at = self._number[state]
         return self._at
 

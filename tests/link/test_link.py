@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from explore import Breach, Explorer, Scenario
+from explore import Breach, Explorer, Message, Scenario, Worker, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from linkcloud import Cloud
@@ -46,7 +46,7 @@ def test_the_whole_is_never_less_than_the_sample() -> None:
 def test_longer_paths_with_everything_in_them(data: st.DataObject) -> None:
     scenario = Scenario(
         "everything", alerts=6, frames=16, faults=12, cuts=4, kills=3, holds=3, lies=6, purges=2, overwrites=3,
-        appends=4, workers=2,
+        appends=4, workers=2, pulls=12,
     )  # fmt: skip
     choices = data.draw(st.lists(st.integers(0, 1 << 16), min_size=120, max_size=120))
     moves = iter(choices)
@@ -56,9 +56,9 @@ def test_longer_paths_with_everything_in_them(data: st.DataObject) -> None:
 # Planted bugs. Each is a mistake that someone could make; the exploration must see it.
 
 
-def _breach(scenario: Scenario) -> str:
+def _breach(scenario: Scenario, explorer: type[Explorer] = Explorer) -> str:
     with pytest.raises(Breach) as breach:
-        Explorer(scenario).run()
+        explorer(scenario).run()
     assert breach.value.trace
     return breach.value.text
 
@@ -141,6 +141,37 @@ def _ack_ring_without_stream(right: Any) -> Any:
 
 def test_an_ack_before_the_commit_is_found() -> None:
     assert "never committed" in _breach(Scenario("ack first", alerts=2, frames=2, kills=1, ack_first=True))
+
+
+class _Counting(Explorer):
+    """Ingest numbers holds 1, 2, 3 after the last ackno. How many there were it knows of its own, and guesses from how
+    often the broker has handed out a message: a world's memory has one entry for each time that one came again.
+    """
+
+    def _take(self, world: World, worker: Worker, batch: tuple[Message, ...]) -> tuple[World, Worker, bool]:
+        holds = max(worker.memory, *(world.memory.count(message) for message in batch))
+        cloud, owed = self.cloud.take(world.cloud, batch)
+        if not owed:
+            return world._replace(cloud=cloud), worker, owed
+        world = self._passed(world, self.cloud.numbered(cloud, 1 + holds - transaction.ACKNO_STEP), owed)
+        return self._became(world, worker, worker._replace(memory=0)), worker._replace(memory=0), owed
+
+    def _hold(self, world: World, worker: Worker) -> tuple[World, bytes | None]:
+        ack = self.cloud.ack(self.cloud.numbered(world.cloud, worker.memory), hold=True)
+        return self._became(world, worker, worker._replace(memory=worker.memory + 1)), ack
+
+    def _again(self, world: World, batch: tuple[Message, ...]) -> World:
+        return super()._again(world._replace(memory=tuple(sorted((*world.memory, *batch)))), batch)
+
+
+def test_a_hold_that_only_its_worker_knows_of_is_found() -> None:
+    """It was once so: one worker refuses, another commits what that one has not seen, and its ACK is no newer."""
+    scenario = FOUND["two workers, killed and refused"]
+    assert (scenario.workers, scenario.holds, scenario.kills) == (2, 2, 1)
+    assert "does not pass" in _breach(scenario, _Counting)
+    alone = Scenario("one worker that lives", alerts=1, frames=2, holds=2)
+    Explorer(alone).run()
+    _Counting(alone).run()
 
 
 def test_a_birth_that_is_not_repeated_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

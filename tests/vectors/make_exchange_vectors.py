@@ -50,7 +50,7 @@ class Exchange:
         """`said`: what the ACK says of each ring, (ring, stream, cum, [(offset, length)]); none if no ACK is owed."""
         step: dict[str, Any] = {"why": why, "lane": lane, "message": message.hex(), "ack": None}
         if said:
-            self.ackno += 1
+            self.ackno += 2
             rings = [(ring, stream, cum, CREDIT, ranges) for ring, stream, cum, ranges in said]
             step["ack"] = KEYS.ack(self.nonce, 0, self.ackno, NOW, MS, 0, rings).hex()
             step["says"] = {"ackno": self.ackno, "rings": [list(ring) for ring in rings]}
