@@ -33,7 +33,7 @@ for folder in ("lib", "firmware", "tests/powercut"):
 
 PARTS = 16  # sections of each
 POLICY = "policy, "  # before a geometry's name
-POLICY_SHARE = 0.4
+POLICY_SHARE = 0.15
 """A life of three rings has so many operations that all pairs of cuts would take a day."""
 LITTLEFS = {"littlefs": ("test_reservation_cuts", "Torture"), "reservation": ("test_reservation_making", "Making")}
 """Beside the geometries; run in the MicroPython VM, which has the real littlefs."""
