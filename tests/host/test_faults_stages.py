@@ -92,8 +92,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 # How far a node comes (as `_talk` counts) that is reset at a stage. This one writes its birth by itself, as data, and
-# the broker answers its CONNECT and SUBSCRIBE in one record.
-REACHED = {HANDSHAKE: 0, BIRTH: 1, CONNACK: 1, SUBACK: 1, DATA: 3, ACK: 3, RECORD: 1}
+# the broker may answer its CONNECT and SUBSCRIBE in one record.
+REACHED = {HANDSHAKE: [0], BIRTH: [1], CONNACK: [1], SUBACK: [1, 2], DATA: [3], ACK: [3], RECORD: [1]}
 
 
 def _talk(keys: kit.NodeKeys, port: int, conn: int) -> int:
@@ -138,7 +138,7 @@ def test_it_strikes_at_its_stage_and_the_next_contact_is_whole(cloud: kit.Cloud,
 
     came, again = asyncio.run(contacts())
     assert again == 5
-    assert came == REACHED[stage]
+    assert came in REACHED[stage]
 
 
 # Against the node's own client
