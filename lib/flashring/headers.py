@@ -46,12 +46,11 @@ class Headers:
         return lap
 
     def look(self, view, index):
-        """As `read`, of a sector that was read into `view`; there a flipped bit is put right, too."""
+        """As `read`, of a sector that was read into `view`. A flipped bit stays there as it is: what a mount programs
+        once more must not set bits.
+        """
         self._buffer[:] = view[:_SIZE]
-        lap = self._lap(index)
-        if lap >= 0:
-            view[:_SIZE] = self._buffer
-        return lap
+        return self._lap(index)
 
     def _lap(self, index):
         header = self._buffer
