@@ -111,6 +111,8 @@ class Boot:
     # Requests
 
     def _request(self, op: int, arg: int, payload: bytes, now: int) -> None:
+        if self.ending.done():
+            return  # its process is not killed yet; not every request waits for an answer, so it may go on a little
         self.last_seen = now
         if op == chips.LIGHTSLEEP:
             self._goes_to_sleep()
