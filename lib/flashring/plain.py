@@ -16,7 +16,6 @@ class PlainWalk:
     def __init__(self, unit):
         self._unit = unit
         self.damaged = 0
-        self.torn = False
         self.settle = 0
 
     def look(self, view, seed, at, first, released, dropped):

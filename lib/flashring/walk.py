@@ -10,8 +10,7 @@ class Walk:
     """Steps through one sector: `look` to its end, `find` to one record.
 
     After `look`: `at` (where what is valid ends), `next` (seq), `released`, `dropped`, `damaged` (records that stand
-    there and cannot be read), `torn` (something stands at `at` that is no entry), `settle` (where the last two entries
-    start, 0 if there are fewer).
+    there and cannot be read), `settle` (where the last two entries start, 0 if there are fewer).
     """
 
     def __init__(self, unit):
@@ -56,7 +55,6 @@ class Walk:
         """False if something is wrong and `checked` is not set."""
         begin = at, seq, released, dropped
         self.damaged = 0
-        self.torn = False
         self.settle = before = 0
         last, last_seq = -1, seq
         before_seq = before_end = last_end = 0
@@ -85,7 +83,6 @@ class Walk:
                             # The cursor behind the gap does not count the last entry: it was torn, and fits by now.
                             view[last : last + 4] = bytes(4)
                             return self._walk(view, seed, *begin, target, True)
-                        self.torn = True
                         break
                     self.damaged += there - seq
                     at, seq = place, there
