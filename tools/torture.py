@@ -38,8 +38,9 @@ POLICY_SHARE = 0.15
 LITTLEFS = {"littlefs": ("test_reservation_cuts", "Torture"), "reservation": ("test_reservation_making", "Making")}
 """Beside the geometries; run in the MicroPython VM, which has the real littlefs."""
 _IN_VM = "import json, random, %s as t; random.seed(%d); x = t.%s(%d, %d); x.run(); print(json.dumps(t.found(x)))"
+_NODE = ("eviction", "framing", "journal", "store", "wire")
 _MORE = {
-    "policy": ("firmware/node/*.py", "lib/codec/*.py", "tests/powercut/policytorture.py"),
+    "policy": (*(f"firmware/node/{name}.py" for name in _NODE), "lib/codec/*.py", "tests/powercut/policytorture.py"),
     "littlefs": ("lib/reservation/*.py", "tests/device/test_reservation_cuts.py", "tests/device/lfskit.py"),
     "reservation": ("lib/reservation/*.py", "tests/device/test_reservation_making.py", "tests/device/lfskit.py"),
 }
@@ -51,6 +52,7 @@ def version(*more: str) -> str:
     digest = hashlib.sha256()
     torture = [ROOT / "tests" / "powercut" / name for name in ("ringtorture.py", "torncells.py")]
     for path in sorted([*ROOT.glob("lib/flashring/*.py"), ROOT / "lib" / "crc" / "__init__.py", *torture,
+                        *ROOT.glob("host_sim/image/*.py"),
                         *(each for pattern in more for each in ROOT.glob(pattern))]):  # fmt: skip
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
