@@ -5,17 +5,17 @@ memory.
 import asyncio
 import gc
 import sys
-import time
 
 from . import settings, slots
 from .alarms import Alarms
 from .bootlog import BootLog
 from .contacts import Contacts
+from .modules import forget
 from .retained import Retained
 from .sampler import Sampler
 from .store import Store
 from .timekeeper import Timekeeper
-from .watch import CONTACT, LOOP, Watch
+from .watch import LOOP, Watch
 
 _DEEP_SLEEP_WAKE = 3
 _RESTART = 4
@@ -23,10 +23,8 @@ _CRASH = 6
 _CRASH_SLEEP_S = 60  # an error that every boot meets must not empty the battery
 _LAST_CONN = 0xFF00  # contacts of one boot, some less than a u16: a contact may take several births
 _MEASURE_MS = 20000  # the slowest sensor, and what storing its row may take
-_CONTACT_MS = 15000  # what a contact may take on top of its cap: framing before, closing after
 _SHORTEST_SLEEP_MS = 2000  # below it a boot costs more than staying awake
 _LONGEST_SLEEP_S = 65535  # what the retained table can hold
-_GARBAGE = 4096  # collected whenever so many bytes were allocated, from the contact on
 _NO_SERVICE = (0, None)  # of settings from before there was any
 _STEP_MS = 100  # in the last second before a slot: the clock counts whole seconds
 _BUSY_MS = 5
@@ -69,11 +67,7 @@ class Node:
         self.alarms = Alarms(self.settings, self.store)
         self.contacts = Contacts(self)
         self.watch = Watch(board.power.feed)
-        self._ended = asyncio.Event()
-        self._contact = None
-        self.battery_mv = 0  # as this waking's contact began; 0 not measured
         self._measuring = False
-        self.last_contact = None  # (ticks of its end, whether all was committed) of this waking
         self.reason = 0
         self.service = _Nobody
         self._attendant = None  # the task that serves the console
@@ -105,7 +99,8 @@ class Node:
             from . import commands
 
             commands.recover(self.bootlog, self.store, self.reason == _RESTART)
-            _forget_commands()
+            forget("node.commands", "node.acts")
+            gc.collect()
         return cold
 
     def serve(self):
@@ -142,26 +137,25 @@ class Node:
             await self.service.window(self._attend)
             if not self.service.active:
                 self.service = _Nobody
-                from .modules import forget
-
                 forget("node.service")
         else:
             self.service.look()
         asyncio.create_task(self.watch.run())
+        contacts = self.contacts
         if self.retained.at_once:
-            self.contact_now()
+            contacts.begin()
         while True:
             self.watch.expect(LOOP, _MEASURE_MS)
             measured = await self._measure_due()
-            if self._contact is None and self._contact_due(measured):
-                self.contact_now()
+            if not contacts.running() and contacts.due(measured):
+                contacts.begin()
             if self.service.active and self.service.knocked():
                 self._attend()
             left_ms = self._ms_to_wake()
             nap_ms = max(_STEP_MS, left_ms - 1000)
             self.watch.expect(LOOP, nap_ms + _MEASURE_MS)
-            if self._contact is not None:
-                await self._wait_contact(min(nap_ms, _ATTENTIVE_MS) if self.service.active else nap_ms)
+            if contacts.running():
+                await contacts.wait(min(nap_ms, _ATTENTIVE_MS) if self.service.active else nap_ms)
             elif self.retained.conn >= _LAST_CONN:
                 self.restart()
             elif left_ms < _SHORTEST_SLEEP_MS:
@@ -172,22 +166,6 @@ class Node:
             else:
                 self._sleep(_SHORTEST_SLEEP_MS if self.retained.at_once else left_ms)
 
-    def _contact_due(self, measured):
-        """`measured`: there are new readings. A contact that is owed at once waits for a waking of its own, but where
-        somebody keeps the node awake: there is none.
-        """
-        return self.service.active if self.retained.at_once else self.contacts.due(measured)
-
-    async def _wait_contact(self, nap_ms):
-        """Until the contact ends or a slot comes up meanwhile."""
-        try:
-            await asyncio.wait_for_ms(self._ended.wait(), nap_ms)
-        except asyncio.TimeoutError:
-            return
-        if self._contact.done():  # the console may have begun another
-            self._ended.clear()
-            self._contact = None
-
     def ms_to_next_slot(self):
         """0 or less where measuring, or a clock set forward, has used up a slot."""
         now, _ = self.keeper.stamp()
@@ -196,10 +174,7 @@ class Node:
     def _ms_to_wake(self):
         """To the next slot, or to a contact before it."""
         now, _ = self.keeper.stamp()
-        slot = slots.next_slot(self.intervals, self._last)
-        if self._contact is None and not self.retained.at_once:
-            slot = self.contacts.wake(now, slot)
-        return (slot - now) * 1000
+        return (self.contacts.wake(now, slots.next_slot(self.intervals, self._last)) - now) * 1000
 
     def _sleep(self, ms):
         retained = self.retained
@@ -275,68 +250,7 @@ class Node:
         self._last = now
         return row
 
-    # Reporting
-
-    def in_contact(self):
-        """Whether a contact is under way, or owed at once: then nobody may begin another."""
-        return self.retained.at_once or self._contact is not None and not self._contact.done()
-
-    def contact_now(self):
-        """Begins a contact. None may be under way."""
-        self.retained.at_once = False
-        self._ended.clear()
-        self._contact = asyncio.create_task(self._report())
-
-    async def _report(self):
-        """One contact, as a task that nobody awaits: what goes wrong in it must cost this contact and no more."""
-        retained = self.retained
-        retained.contact_owed = True
-        retained.alarm_waits = self.alarms.raised = False
-        failures = min(retained.failures + 1, 15)
-        done = False
-        self.watch.expect(CONTACT, self.settings["awake_cap"] * 1000 + _CONTACT_MS)
-        try:
-            self.battery_mv = self.board.power.battery_mv()  # some boards cannot with the radio on
-            # Importing leaves garbage of several times a module's size: it fits only with a collection in between.
-            gc.collect()
-            self.store.mount_rest()
-            committed = self.store.committed()
-            fresh_from = self.store.frames.range()[2]
-            self.framer().run()
-            # A TLS session needs the memory more.
-            from .modules import forget
-
-            for name in ("node.framing", "codec", "flashring.repair", "flashring.setup", "flashring.plain"):
-                forget(name)
-            gc.threshold(_GARBAGE)
-            from .uplink import Uplink
-
-            gc.collect()
-            retained.conn += 1
-            uplink = Uplink(self)
-            done = await uplink.run(fresh_from)
-            if uplink.usb:
-                self.serve()
-            if done:
-                retained.contact_owed = self.alarms.raised = False
-                failures = 0
-            elif self.store.committed() > committed:
-                failures = 0  # a backlog may take several contacts
-            control, uplink = uplink.control, None  # its buffers are needed now
-            if control is not None and (control.taken or control.counts):
-                from . import commands
-
-                # In a waking of its own: once a TLS session was there, the heap has no room in one piece for another.
-                if await commands.attend(self, control):
-                    retained.contact_owed = retained.at_once = True
-                _forget_commands()
-        except Exception as error:
-            _log().traceback(error)
-        finally:
-            retained.failures = failures
-            self.last_contact = time.ticks_ms(), done
-            self.watch.done(CONTACT)
-            self._ended.set()
+    # What a contact asks for
 
     def framer(self):
         """What makes frames of rows; its code is forgotten before a contact."""
@@ -358,19 +272,10 @@ class Node:
         self.retained.reason = _CRASH
         self.retained.save()
         try:
-            if self._contact is not None:
+            if self.contacts.running():
                 self.board.radio().down()
         finally:
             self.board.power.sleep(_CRASH_SLEEP_S * 1000)
-
-
-def _forget_commands():
-    """Their code is for a moment only."""
-    from .modules import forget
-
-    forget("node.commands")
-    forget("node.acts")
-    gc.collect()
 
 
 def _log():

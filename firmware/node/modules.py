@@ -3,9 +3,10 @@
 import sys
 
 
-def forget(name):
-    """Gives up a module's memory as soon as nobody holds anything of it; the next import loads it anew."""
-    known = sys.modules.pop(name, None)
-    package, _, last = name.rpartition(".")
-    if known is not None and package:
-        delattr(sys.modules[package], last)
+def forget(*names):
+    """Gives up these modules' memory as soon as nobody holds anything of them; the next import loads them anew."""
+    for name in names:
+        known = sys.modules.pop(name, None)
+        package, _, last = name.rpartition(".")
+        if known is not None and package:
+            delattr(sys.modules[package], last)

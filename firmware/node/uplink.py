@@ -168,7 +168,7 @@ class Uplink:
             wall=wall,
             quality=quality,
             next_contact=node.contacts.latest(),
-            battery_mv=node.battery_mv,
+            battery_mv=node.contacts.battery_mv,
             reset=node.reason,
             rings=rings,
         )

@@ -379,12 +379,12 @@ def test_it_answers_while_a_contact_is_under_way():
     FakeUplink.run = lambda self, fresh_from: slow(self._node)
 
     async def talk():
-        desk.node.contact_now()
+        desk.node.contacts.begin()
         for command in ("status", "read", "queue", "wifi status", "ring"):
             said = await desk.typing(command.encode() + b" --json\r")
             told.append(json.loads(said.split("\r\n")[-2])["ok"])
-            assert desk.node.in_contact()
-        while desk.node.in_contact():
+            assert desk.node.contacts.busy()
+        while desk.node.contacts.busy():
             await asyncio.sleep_ms(1)
 
     try:

@@ -242,9 +242,9 @@ def test_net_ping_goes_step_by_step_and_turns_the_radio_off():
 
 def test_net_ping_waits_for_a_contact_to_end_and_names_a_radio_that_fails():
     desk = Desk()
-    desk.node.in_contact = lambda: True
+    desk.node.contacts.busy = lambda: True
     assert desk.refused("net ping").startswith("a contact is under way")
-    del desk.node.in_contact
+    del desk.node.contacts.busy
 
     async def up(networks, timeout_ms):
         raise OSError("radio: no network of 1 joined (status 201)")
@@ -300,7 +300,7 @@ def test_send_makes_a_contact_and_tells_how_it_went():
         desk.stream.type(b"send\r")
         await asyncio.sleep_ms(50)
         told = [await desk.typing(b" "), await desk.typing(b"send\r")]
-        while desk.node.in_contact():
+        while desk.node.contacts.busy():
             await asyncio.sleep_ms(5)
         return told
 
@@ -309,7 +309,7 @@ def test_send_makes_a_contact_and_tells_how_it_went():
     finally:
         FakeUplink.run = run
     assert "goes on" in goes_on and "error: a contact is under way" in refused
-    assert desk.node.last_contact[1] is True
+    assert desk.node.contacts.last[1] is True
 
 
 def test_a_contact_of_the_console_does_not_confuse_those_of_the_node():
@@ -325,14 +325,14 @@ def test_a_contact_of_the_console_does_not_confuse_those_of_the_node():
     run, FakeUplink.run = FakeUplink.run, slow
     async def main():
         living = asyncio.create_task(desk.node.live())
-        while not contacts or desk.node.in_contact():  # the boot's own contact
+        while not contacts or desk.node.contacts.busy():  # the boot's own contact
             await asyncio.sleep_ms(0)
         for _ in range(4):  # each begins as the one before ends, before the node has seen that
-            desk.node.contact_now()
+            desk.node.contacts.begin()
             await asyncio.sleep_ms(10)
-            assert desk.node.in_contact()
+            assert desk.node.contacts.busy()
             desk.board.clock.now += 1
-            while desk.node.in_contact():
+            while desk.node.contacts.busy():
                 await asyncio.sleep_ms(0)
         living.cancel()
 

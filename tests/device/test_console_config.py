@@ -358,9 +358,9 @@ def test_factory_reset_brings_back_what_was_deployed_and_keeps_the_rest():
     desk.boot()
     store = desk.node.store
     assert (store.journal.range()[2], store.alerts.range()[2]) == (2, 2) and store.frames.range()[2] == 1
-    desk.node.in_contact = lambda: True
+    desk.node.contacts.busy = lambda: True
     assert desk.refused("factory-reset --yes --data") == "a contact is under way; wait for its end"
-    del desk.node.in_contact
+    del desk.node.contacts.busy
     answer = reset(b"--yes --data")
     assert (answer["settings"], answer["erased_rows"], answer["erased_events"]) == ("were as deployed", 1, 1)
     desk.boot()

@@ -359,7 +359,7 @@ def test_between_the_command_and_its_waking_nobody_begins_a_contact():
     world = _World()
     world.wake()
     node = world.node
-    assert node.retained.at_once and node.in_contact() and not node._contact_due(True)
+    assert node.retained.at_once and node.contacts.busy() and not node.contacts.due(True)
 
 
 def test_a_node_that_somebody_keeps_awake_tells_without_sleeping():

@@ -73,7 +73,7 @@ async def talk(folder: Path, name: str) -> None:
             steps = (await person.ask("net ping"))["steps"]
             assert [each["step"] for each in steps] == ["radio", "name", "tcp", "tls and mqtt"]
             assert (await person.ask("send"))["contact"] == "complete"
-            await person.ask("python node.contact_now()")
+            await person.ask("python node.contacts.begin()")
             meanwhile = 0
             while (await person.ask("status"))["contact"] == "under way":
                 meanwhile += 1

@@ -44,7 +44,7 @@ async def factory_reset(console, words):
     if "--yes" not in words or [word for word in words if word not in ("--yes", "--data")]:
         raise Refused("factory-reset --yes [--data]; it restarts the node")
     node = console.node
-    if "--data" in words and node.in_contact():
+    if "--data" in words and node.contacts.busy():
         raise Refused("a contact is under way; wait for its end")
     answer = OrderedDict(settings="as deployed", erased_rows=0, erased_frames=0, erased_events=0, restart=True)
     if not keep.reset():

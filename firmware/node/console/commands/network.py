@@ -15,13 +15,13 @@ async def status(console, words):
     """The radio, without turning it on."""
     node = console.node
     signal = None
-    if node.in_contact():
+    if node.contacts.busy():
         try:
             signal = node.board.radio().signal() or None
         except OSError:
             pass  # not joined yet
     networks = [OrderedDict(ssid=ssid, protected=bool(key)) for ssid, key in node.settings["wifi"]]
-    return OrderedDict(radio="on" if node.in_contact() else "off", signal_dbm=signal, networks=networks)
+    return OrderedDict(radio="on" if node.contacts.busy() else "off", signal_dbm=signal, networks=networks)
 
 
 async def scan(console, words):
@@ -75,7 +75,7 @@ async def forget(console, words):
 async def ping(console, words):
     """Goes the way of a contact, step by step, and says how long each step took."""
     node = console.node
-    if node.in_contact():
+    if node.contacts.busy():
         raise Refused("a contact is under way; there is memory for one TLS session only")
     steps = []
     radio = node.board.radio()

@@ -23,8 +23,8 @@ async def status(console, words):
     store = node.store
     store.mount_rest()
     contact = None
-    if node.last_contact is not None:
-        at, done = node.last_contact
+    if node.contacts.last is not None:
+        at, done = node.contacts.last
         contact = "%s, %d s ago" % ("complete" if done else "incomplete", _since(at))
     return OrderedDict(
         node="%s/%s" % (node.settings["tenant"], node.settings["node"]),
@@ -37,7 +37,7 @@ async def status(console, words):
         quality=_QUALITIES[quality],
         next_sample_s=max(0, node.ms_to_next_slot() // 1000),
         next_contact_s=node.contacts.latest(),
-        contact="under way" if node.in_contact() else contact,
+        contact="under way" if node.contacts.busy() else contact,
         failed_contacts=node.retained.failures,
         rows_waiting=store.waiting_rows(),
         frames_waiting=_unreleased(store.frames),

@@ -32,21 +32,21 @@ async def queue(console, words):
         frames=_waiting(store.frames),
         rows=store.waiting_rows(),
         next_contact_s=node.contacts.latest(),
-        contact_under_way=node.in_contact(),
+        contact_under_way=node.contacts.busy(),
     )
 
 
 async def send(console, words):
     """A contact now, and how it went."""
     node = console.node
-    if node.in_contact():
+    if node.contacts.busy():
         raise Refused("a contact is under way")
     before = node.store.committed()
-    node.contact_now()
-    while node.in_contact():
+    node.contacts.begin()
+    while node.contacts.busy():
         if await console.pause(100):
             return OrderedDict(contact="goes on")
-    _, done = node.last_contact
+    _, done = node.contacts.last
     return OrderedDict(contact="complete" if done else "incomplete; the log says why",
                        committed=node.store.committed() - before, rows_waiting=node.store.waiting_rows())  # fmt: skip
 
