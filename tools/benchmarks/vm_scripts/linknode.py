@@ -127,7 +127,6 @@ class Node:
             "awake_cap": job.get("awake_cap", 600),
         }  # fmt: skip
         self.radio = Radio()
-        self.battery_mv = 3900
         power = Plain(usb=lambda: True)
         self.board = Plain(power=power, radio=lambda: self.radio, chip_id=lambda: b"\x01\x02\x03\x04\x05\x06")
         self.watch = Plain(feed=lambda: None)
@@ -135,7 +134,7 @@ class Node:
             raise_clock=lambda seconds: None, wall=lambda: (0, 0), uptime_ms=lambda: time.ticks_ms() & 0xFFFFFFFF
         )
         self.urgent = False
-        self.contacts = Plain(alarm_waits=lambda: self.urgent, latest=lambda: 3600)
+        self.contacts = Plain(alarm_waits=lambda: self.urgent, latest=lambda: 3600, battery_mv=3900)
         self.bootlog = Plain(boot=job["boot"], last_cmd=0)
         self.retained = Plain(conn=0)
         self.reason = 1
