@@ -223,6 +223,19 @@ class _Entries:
                     return at, seq
                 return 0, 0
 
+    def mended(self, at: int, seq: int) -> int:
+        """The end of the entry at `at` after one bit was flipped back so that it fits, 0 if none does it; of a short
+        record none is tried."""
+        whole = self.data
+        end, _ = _extent(whole, at)
+        if whole[at] >= _RECORD and end:
+            for bit in range(8 * (end - at)):
+                self.data = whole[:at] + _flipped(whole[at:end], bit) + whole[end:]
+                if self.end_of(at, seq) == end:
+                    return end
+        self.data = whole
+        return 0
+
     def _one_flip_explains(self, at: int, end: int, seq: int) -> bool:
         whole = self.data
         short = whole[at] < _RECORD
@@ -270,10 +283,15 @@ def _read_entries(sector: Sector, content: Content, torn_at: set[int]) -> set[in
             end = entries.repaired(at, content.next)
         if not end:
             place, seq = entries.after_damage(at, content.next)
-            if not place:
-                content.torn.append(at)
+            direct = place > 0
+            if not direct:
                 counts = ((entries.behind_gap(at, seq), seq) for seq in range(content.next, content.next + 17))
                 place, seq = next((found for found in counts if found[0]), (0, 0))
+            if direct or place and seq == content.next + _extent(entries.data, at)[1]:
+                end = entries.mended(at, content.next)
+        if not end:
+            if not direct:
+                content.torn.append(at)
             if not place:
                 return entries.uncounted(last, last_seq, at, content.next)
             content.damaged += range(content.next, seq)
@@ -314,17 +332,18 @@ def _take(entry: bytes, content: Content) -> None:
 
 def _read_plain(sector: Sector, content: Content) -> None:
     data = sector.data
-    seed = crc24(sector.lap.to_bytes(4, "little"))
-    at = -(-_PLAIN_SIZE // sector.unit) * sector.unit
-    content.used = at
-    while at + _PLAIN_ENTRY.size + 3 <= len(data):
+    content.used = at = -(-_PLAIN_SIZE // sector.unit) * sector.unit
+    while True:
+        end = _plain_end(sector, at)
+        if not end:
+            at, seq = _plain_behind(sector, at, content.next)
+            if not at:
+                return
+            content.damaged += range(content.next, seq)
+            content.next = seq
+            continue
         length, kind, seq = _PLAIN_ENTRY.unpack_from(data, at)
-        end = at + _PLAIN_ENTRY.size + length
-        if length > _PLAIN_LONGEST or end + 3 > len(data):
-            return
-        if crc24(data[at:end], seed) != int.from_bytes(data[end : end + 3], "little"):
-            return
-        payload = data[at + _PLAIN_ENTRY.size : end]
+        payload = data[at + _PLAIN_ENTRY.size : at + _PLAIN_ENTRY.size + length]
         if kind == 1:
             if seq != content.next:
                 content.faults.append(f"lap {sector.lap} holds record {seq}, expected {content.next}")
@@ -336,4 +355,27 @@ def _read_plain(sector: Sector, content: Content) -> None:
             content.released, content.dropped = seq, int.from_bytes(payload, "little")
         else:
             content.faults.append(f"lap {sector.lap}: an entry of type {kind:02x}h and {length} bytes")
-        content.used = at = -(-(end + 3) // sector.unit) * sector.unit
+        content.used = at = -(-end // sector.unit) * sector.unit
+
+
+def _plain_end(sector: Sector, at: int) -> int:
+    """Where the entry at `at` ends if it fits, else 0."""
+    data = sector.data
+    if at + _PLAIN_ENTRY.size + 3 > len(data):
+        return 0
+    length, _, _ = _PLAIN_ENTRY.unpack_from(data, at)
+    end = at + _PLAIN_ENTRY.size + length
+    if length > _PLAIN_LONGEST or end + 3 > len(data):
+        return 0
+    fits = crc24(data[at:end], crc24(sector.lap.to_bytes(4, "little"))) == int.from_bytes(data[end : end + 3], "little")
+    return end + 3 if fits else 0
+
+
+def _plain_behind(sector: Sector, at: int, seq: int) -> tuple[int, int]:
+    """(place, its seq) of the first record that fits behind damage at `at`, where record `seq` would stand."""
+    if sector.data[at:].count(_BLANK) < len(sector.data) - at:
+        for place in range(at + sector.unit, len(sector.data) - _PLAIN_ENTRY.size - 2, sector.unit):
+            _, kind, there = _PLAIN_ENTRY.unpack_from(sector.data, place)
+            if kind == 1 and 0 <= there - seq <= (place - at) // 10 and _plain_end(sector, place):
+                return place, there
+    return 0, 0

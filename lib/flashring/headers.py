@@ -96,16 +96,12 @@ class Headers:
         """Whether `lap` of `stream` stands in its sector. Reads its header."""
         return lap >= 0 and self.read(lap % self.count) == lap and self.field(STREAM) == stream
 
-    def is_newest(self, lap, hinted):
-        """Whether the sector after that of `lap` is no newer, and the one behind it neither.
-
-        Two headers are read, lest a single sector wiped from outside bring back an older end of the log; where the end
-        was `hinted` at, the first tells enough.
+    def is_newest(self, lap):
+        """Whether the sector after that of `lap` is no newer, and the one behind it neither: two, lest a single sector
+        wiped from outside bring back an older end of the log.
         """
         self.above = self.read((lap + 1) % self.count)
-        if self.above > lap:
-            return False
-        return hinted or self.read((lap + 2) % self.count) < lap
+        return self.above <= lap and self.read((lap + 2) % self.count) < lap
 
     def newest(self):
         """The highest lap of all sectors, -1 if there is none, by halving.

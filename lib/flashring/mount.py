@@ -14,7 +14,7 @@ def find(found, window, head, hint, clean):
     lap = -1
     if hint is not None and hint[0] < found.count:
         lap = found.read(hint[0])
-        if lap >= 0 and not found.is_newest(lap, clean):
+        if lap >= 0 and not found.is_newest(lap):
             lap = -1
     if lap < 0:
         lap = found.newest()

@@ -4,6 +4,8 @@ from struct import unpack_from
 
 from crc import crc24
 
+from flashring.entries import blank
+
 HEADER = 28
 _FRAME = 10  # bytes around a payload: length u16, kind u8, seq u32, CRC u24
 _RECORD, _RELEASE, _DROP, _REWIND = 1, 2, 3, 4
@@ -15,37 +17,27 @@ class PlainWalk:
 
     def __init__(self, unit):
         self._unit = unit
-        self.damaged = 0
+        self.damaged = self.mended = 0
+        self.is_amended = False
         self.settle = 0
 
-    def look(self, view, seed, at, first, released, dropped):
+    def look(self, view, seed, at, first, released, dropped, clean):
         """Walk from byte `at`, where record `first` is the next. The CRC of the last record alone is checked, and that
         of every move of the cursor: a cut tears the last program only.
         """
-        seq = first
-        last = -1  # where the entry before `at` starts, if it is a record
-        while at + _FRAME <= len(view):
-            length = view[at] | view[at + 1] << 8
-            end = self._end(at, length)
-            kind = view[at + 2]
-            if length > _MAX_PAYLOAD or end > len(view):
-                break
+        seq, last, damaged = first, -1, 0  # last: where the entry before `at` starts, if it is a record
+        for place, end, kind, there in self._entries(view, seed, at, first):
+            damaged += there - seq
+            at, seq, last = end, there, -1
             if kind == _RECORD:
-                if view[at + 3] != seq & 0xFF:
-                    break
-                seq += 1
-                last = at
-            elif _RELEASE <= kind <= _REWIND and _fits(view, at, seed):
-                released = unpack_from("<I", view, at + 3)[0]
-                if kind == _DROP:
-                    dropped = unpack_from("<I", view, at + 7)[0]
-                last = -1
+                seq, last = there + 1, place
             else:
-                break
-            at = end
+                released = unpack_from("<I", view, place + 3)[0]
+                if kind == _DROP:
+                    dropped = unpack_from("<I", view, place + 7)[0]
         if last >= 0 and not _fits(view, last, seed):
             at, seq = last, seq - 1
-        self.at, self.next, self.released, self.dropped = at, seq, released, dropped
+        self.at, self.next, self.released, self.dropped, self.damaged = at, seq, released, dropped, damaged
 
     def end(self, view):
         """As `walk.Walk.end`."""
@@ -53,15 +45,38 @@ class PlainWalk:
 
     def find(self, view, seed, at, following, seq):
         """As `walk.Walk.find`."""
-        while at + _FRAME <= len(view):
-            length = view[at] | view[at + 1] << 8
-            end = self._end(at, length)
-            if end > len(view):
-                break
-            if view[at + 2] == _RECORD and unpack_from("<I", view, at + 3)[0] == seq:
-                return (at + 7, at + 7 + length, 0xF8, 0, end) if _fits(view, at, seed) else None
-            at = end
+        for place, end, kind, there in self._entries(view, seed, at, following):
+            if kind == _RECORD and there == seq:
+                payload_end = place + 7 + (view[place] | view[place + 1] << 8)
+                return (place + 7, payload_end, 0xF8, 0, end) if _fits(view, place, seed) else None
         return None
+
+    def _entries(self, view, seed, at, seq):
+        """(begin, end, kind, seq of the next record) of each entry from `at` on, where `seq` is the next."""
+        while at + _FRAME <= len(view):
+            length, kind = view[at] | view[at + 1] << 8, view[at + 2]
+            end = self._end(at, length)
+            if length > _MAX_PAYLOAD or end > len(view):
+                kind = 0
+            if kind == _RECORD and view[at + 3] == seq & 0xFF:
+                yield at, end, kind, seq
+                seq += 1
+                at = end
+            elif _RELEASE <= kind <= _REWIND and _fits(view, at, seed):
+                yield at, end, kind, seq
+                at = end
+            else:
+                at, seq = self._behind(view, at, seq, seed)
+
+    def _behind(self, view, at, seq, seed):
+        """(place, its seq) of the first record that fits behind damage at `at`, (end of the sector, seq) if none does."""
+        if not blank(view, at):
+            for place in range(at + self._unit, len(view) - _FRAME + 1, self._unit):
+                if view[place + 2] == _RECORD and place + _FRAME + (view[place] | view[place + 1] << 8) <= len(view):
+                    there = unpack_from("<I", view, place + 3)[0]
+                    if 0 <= there - seq <= (place - at) // _FRAME and _fits(view, place, seed):
+                        return place, there
+        return len(view), seq
 
     def aligned(self, view, at):
         """As `walk.Walk.aligned`: entries end at multiples of the unit."""

@@ -42,7 +42,9 @@ class Reader:
     def _find(self, seq):
         self.sector = self._headers.sector(self._lap)
         view = self._window.load(self.sector)
-        found = self._walker().find(view, checks.lap_seed(self._lap), self._at, self._following, seq)
+        walk = self._walker()
+        found = walk.find(view, checks.lap_seed(self._lap), self._at, self._following, seq)
+        self._headers.mended += walk.mended
         if found is None:
             self._following = 0
             return None

@@ -6,9 +6,10 @@ from crc import crc24
 
 from flashring.checks import entry_seed, told_crc
 from flashring.commit import HEADER
-from flashring.entries import BLANK, RECORD, extent, valid, valid_at, void
+from flashring.entries import BLANK, RECORD, blank, extent, valid, valid_at, void
 
 _POLYNOMIAL = 0x864CFB
+_MOST = 16  # records in one entry
 
 
 def mend(buf, start):
@@ -61,6 +62,48 @@ def _one_flip(view, at, end, seq, seed):
     return False
 
 
+def _lengths(view, at, seq, seed):
+    """Flips each bit in turn that may have led to a wrong length, and yields (end, records) where the entry at `at`
+    fits with it: whoever asks for no more keeps it so.
+    """
+    for bit in range(min(24, 8 * (len(view) - at))):
+        view[at + bit // 8] ^= 1 << bit % 8
+        end, records = extent(view, at)
+        # Of a short record only the length: with bits of its check to choose, another record would be made to fit.
+        if end and (view[at] >= RECORD or 1 < bit < 8) and valid(view, at, end, seq, seed):
+            yield end, records
+        view[at + bit // 8] ^= 1 << bit % 8
+
+
+def _is_one_stray_zero(view, at):
+    """Whether one bit alone is 0 from byte `at` on."""
+    found = 0
+    for byte in view[at:]:
+        if byte != BLANK:
+            zeros = byte ^ BLANK
+            if found or zeros & zeros - 1:
+                return False
+            found = zeros
+    return found > 0
+
+
+def newest(view, at, seq, seed):
+    """What the last entry, at `at`, holds if no cut can have torn it: (its end, its records, whether it fits now).
+
+    One flipped bit is put right where the check says which it was. End 0: no single bit explains it; as many records
+    may be gone as an entry can hold.
+    """
+    if at + 3 > len(view) or void(view, at) or _is_one_stray_zero(view, at):
+        return 0, 0, False
+    for end, records in _lengths(view, at, seq, seed):
+        if blank(view, end):
+            return end, records, True
+    end, records = extent(view, at)
+    if not end or not blank(view, end) or not _one_flip(view, at, end, seq, seed):
+        return 0, _MOST, False
+    return end, records, view[at] >= RECORD and mend(view[at:end], entry_seed(seed, at, seq))
+
+
 def _proves(walk, view, at, seq, seed):
     """Whether the entry at `at`, which fits, is none by chance: a torn record's length may lead into its own payload,
     and among a million such places a few look like a short record.
@@ -84,18 +127,13 @@ def recover(walk, view, at, seq, seed):
     place = walk.rounded(at)
     if place > at and place < len(view) and valid_at(view, place, seq, seed):
         return place, seq, 0  # it was padding
-    for bit in range(min(24, 8 * (len(view) - at))):
-        view[at + bit // 8] ^= 1 << bit % 8
-        end, records = extent(view, at)
-        # Of a short record only the length: with bits of its check to choose, another record would be made to fit.
-        if end and (view[at] >= RECORD or 1 < bit < 8) and valid(view, at, end, seq, seed):
-            place = walk.aligned(view, end)
-            if place < len(view) and valid_at(view, place, seq + records, seed):
-                return at, seq + records, end
-        view[at + bit // 8] ^= 1 << bit % 8
+    for end, records in _lengths(view, at, seq, seed):
+        place = walk.aligned(view, end)
+        if place < len(view) and valid_at(view, place, seq + records, seed):
+            return at, seq + records, end
     place, there = at, seq
     end, records = extent(view, at)
-    first_end = 0 if records else end  # of a move of the cursor
+    long_end, following = (end, seq + records) if end and view[at] >= RECORD else (0, 0)
     is_damage = True
     while end:
         is_damage = is_damage and _one_flip(view, place, end, there, seed)
@@ -106,13 +144,15 @@ def recover(walk, view, at, seq, seed):
         if valid_at(view, place, there, seed):
             if not is_damage and not _proves(walk, view, place, there, seed):
                 break
-            if first_end and mend(view[at:first_end], entry_seed(seed, at, seq)):
-                return at, seq, first_end
+            if long_end and mend(view[at:long_end], entry_seed(seed, at, seq)):
+                return at, following, long_end
             return place, there, 0
         end, records = extent(view, place)
     # The length may be what is damaged, and with it the count. The cursor behind the gap knows it.
-    for there in range(seq, seq + 17):
+    for there in range(seq, seq + _MOST + 1):
         place = walk.beyond(view, at, there, seed)
         if place >= 0:
+            if there == following and mend(view[at:long_end], entry_seed(seed, at, seq)):
+                return at, following, long_end
             break
     return place, there, 0

@@ -2,7 +2,7 @@
 
 from flashring import mount
 from flashring.entries import record_size
-from flashring.error import RingError
+from flashring.error import RingError, RingFull
 from flashring.reader import Reader
 from flashring.writer import Writer
 
@@ -46,7 +46,7 @@ class Ring(Writer):
 
         `clean`: the caller knows that no write was cut since the last one returned, as after a deep sleep. Without it,
         what a cut may have left half done is settled: the last entries are programmed once more, a torn sector is
-        marked. `hint`: what `hint()` once gave, which saves the search. None, or one that no longer fits, costs only
+        marked; and what does not fit at the end is taken for torn, not for damaged. `hint`: what `hint()` once gave, which saves the search. None, or one that no longer fits, costs only
         time.
         """
         head = self._head
@@ -56,6 +56,12 @@ class Ring(Writer):
         head.skipped = self._reader = None
         if not clean:
             mount.settle(self._headers, self._window, head, self._tail, above)
+        elif head.is_amended:
+            # What a later mount might take for torn stands in front of an entry then, which counts it.
+            try:
+                self._move(head.released, head.dropped, False)
+            except RingFull:
+                pass
 
     def hint(self):
         """3 bytes for a later `mount`: sector u8, which is all that it uses, and offset u16. They need not be kept, nor
@@ -168,14 +174,14 @@ class Ring(Writer):
 
     @property
     def damaged(self):
-        """Records that `read` found damaged since the mount, and places in the newest sector that a cut tore or damage
-        spoilt.
+        """Records found damaged since the mount, counted at each `read`, and places in the newest sector that a cut
+        tore or damage spoilt.
         """
         return self._head.damaged
 
     @property
     def mended(self):
-        """Headers found with one flipped bit, which is put right in RAM; each time one is read counts."""
+        """Headers and entries found with one flipped bit, which is put right in RAM; each time one is read counts."""
         return self._headers.mended
 
     @property

@@ -8,11 +8,14 @@ def clear(found, window, stream):
     """Erase the sector in which a new ring may open under `stream`; returns the highest lap that stands anywhere."""
     if not 0 < stream <= 0xFFFFFFFF:
         raise ValueError("stream %d is not in 1..2^32-1" % stream)
-    lap = found.newest_of_all()
-    if lap >= 0 and found.read(lap % found.count) == lap and found.field(headers.STREAM) == stream:
-        raise ValueError("stream %d is the old ring's: a new one needs another" % stream)
-    window.erase(found.sector(lap + 1))
-    return lap
+    newest = -1
+    for index in range(found.count):
+        lap = found.read(index)
+        if lap >= 0 and found.field(headers.STREAM) == stream:
+            raise ValueError("stream %d has stood in sector %d: a new ring needs another" % (stream, found.sector(lap)))
+        newest = max(newest, lap)
+    window.erase(found.sector(newest + 1))
+    return newest
 
 
 def describe(found):

@@ -10,7 +10,8 @@ class Walk:
     """Steps through one sector: `look` to its end, `find` to one record.
 
     After `look`: `at` (where what is valid ends), `next` (seq), `released`, `dropped`, `damaged` (records that stand
-    there and cannot be read), `settle` (where the last two entries start, 0 if there are fewer).
+    there and cannot be read), `settle` (where the last two entries start, 0 if there are fewer), `is_amended` (the last
+    entry does not fit and was counted). After `find` too: `mended` (entries in which a flipped bit was put right).
     """
 
     def __init__(self, unit):
@@ -18,13 +19,14 @@ class Walk:
         self._found = None
         self._torn_at = ()  # places where nothing is believed, whatever it reads
 
-    def look(self, view, seed, at, first, released, dropped):
-        """Walk from byte `at`, where record `first` is the next.
+    def look(self, view, seed, at, first, released, dropped, clean):
+        """Walk from byte `at`, where record `first` is the next. `clean`: no cut has come since the last write.
 
         At first only moves of the cursor and the last entry are checked: a check covers its record's number, so that
         one that fits says that the steps to it went right. If it does not, all are checked.
         """
         self._torn_at = ()
+        self.is_amended = False
         if not self._walk(view, seed, at, first, released, dropped, -1, False):
             self._walk(view, seed, at, first, released, dropped, -1, True)
         if not blank(view, self.at):
@@ -34,6 +36,22 @@ class Walk:
                 self._torn_at = _named(view, self.rounded(self.at))
                 if self._torn_at:
                     self._walk(view, seed, at, first, released, dropped, -1, True)
+            if clean and not blank(view, self.at):
+                self._amend(view, seed, at, first, released, dropped)
+
+    def _amend(self, view, seed, *begin):
+        """Count what stands behind the last entry that fits: it was whole once, for nothing was torn."""
+        from flashring.repair import newest
+
+        end, records, fits = newest(view, self.end(view), self.next, seed)
+        if fits:
+            self._walk(view, seed, *begin, -1, True)
+            self.mended += 1
+        else:
+            self.at = end or self.at
+            self.next += records
+            self.damaged += records
+        self.is_amended = end > 0 or records > 0
 
     def end(self, view):
         """Where the entry behind the last valid one would stand."""
@@ -54,7 +72,7 @@ class Walk:
     def _walk(self, view, seed, at, seq, released, dropped, target, checked):
         """False if something is wrong and `checked` is not set."""
         begin = at, seq, released, dropped
-        self.damaged = 0
+        self.damaged = self.mended = 0
         self.settle = before = 0
         last, last_seq = -1, seq
         before_seq = before_end = last_end = 0
@@ -88,6 +106,7 @@ class Walk:
                     at, seq = place, there
                     continue
                 records = there - seq
+                self.mended += 1
             if seq <= target < seq + records:
                 if not checked and not valid(view, place, end, seq, seed):
                     return False

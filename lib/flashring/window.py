@@ -9,7 +9,7 @@ _BACK = 128  # bytes read back at once; what fits is compared without allocating
 
 
 class Window:
-    """A copy of one sector for reading, and a buffer for what is written.
+    """A copy of one sector for reading, a buffer for what is written and one for what is read back.
 
     `flash` is a port with `sector_size`, `page_size`, `granularity` (bytes), `read_into(addr, buf)`,
     `program(addr, buf)` and `erase(sector)`; `addr` counts bytes from the start of the flash. `program` turns bits from
@@ -105,15 +105,17 @@ class Window:
         """
         start = at - at % self.unit
         end = min(at + len(mark), self.size)
-        data = bytearray(end - start + -end % self.unit)
-        if sector == self._sector:  # as it was taken for: another read may differ
-            data[:] = self._view[start : start + len(data)]
-        else:
-            self.flash.read_into(sector * self.size + start, data)
+        back = self._back
+        back[:] = _EMPTY
+        for place in range(start, end + -end % self.unit):
+            # As it was taken for, if it was: another read may differ.
+            back.append(self._view[place] if sector == self._sector else 0)
+        if sector != self._sector:
+            self.flash.read_into(sector * self.size + start, back)
         for place in range(at, end):
-            data[place - start] = data[place - start] & mark[place - at]
-        self.flash.program(sector * self.size + start, data)
+            back[place - start] &= mark[place - at]
         self._sector = -1
+        self.flash.program(sector * self.size + start, back)
 
     def spoil(self, sector):
         """Program zeros over the first unit of `sector`: until it is erased, nobody takes it for a header or for

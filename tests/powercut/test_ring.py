@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flashring import Ring, checks, entries, ring
+from flashring import Ring, checks, entries, writer
 from flashring.head import Head
 from flashring.headers import Headers
 from flashring.window import Window
@@ -192,7 +192,7 @@ BUGS = (
 
 @pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__[1:])
 def test_a_planted_bug_is_caught(plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert entries.checks is checks and ring.Head is Head
+    assert entries.checks is checks and writer.Head is Head
     plant(monkeypatch)
     for name in ("page", "byte"):  # the cheaper first: each of these is seen there
         for part in range(4):
