@@ -46,8 +46,8 @@ class Ring(Writer):
 
         `clean`: the caller knows that no write was cut since the last one returned, as after a deep sleep. Without it,
         what a cut may have left half done is settled: the last entries are programmed once more, a torn sector is
-        marked; and what does not fit at the end is taken for torn, not for damaged. `hint`: what `hint()` once gave, which saves the search. None, or one that no longer fits, costs only
-        time.
+        marked; and an entry at the end that does not fit is taken for torn, not for damaged. `hint`: what `hint()` once
+        gave, which saves the search. None, or one that no longer fits, costs only time.
         """
         head = self._head
         head.stream = 0

@@ -170,4 +170,9 @@ def _named(view, start):
 def _mended(entry, start):
     from flashring.repair import mend
 
-    return mend(entry, start) and entry[0] == CURSOR
+    # A copy: a flipped first byte under one number looks like another flip under another.
+    copy = bytearray(entry)
+    if not mend(copy, start) or copy[0] != CURSOR:
+        return False
+    entry[:] = copy
+    return True

@@ -214,6 +214,23 @@ def test_a_ring_writes_every_length_without_allocating():
             assert ring.read(seq) == record
 
 
+def test_the_first_append_after_a_boot_allocates_nothing():
+    for unit in (1, 16, 256):
+        for clean in (True, False):
+            flash = _QuietFlash(4, unit)
+            ring = Ring(flash, 0, 4)
+            ring.format(0xFFFFFFFF)
+            for _ in range(5):
+                ring.append(b"a record")
+            ring = Ring(flash, 0, 4)
+            ring.mount(None, clean)
+            ring.idle()
+            with Locked():
+                seq = ring.append(b"another")
+                seq = ring.append(b"another")
+            assert ring.read(seq) == b"another"
+
+
 def test_a_ring_that_is_mounted_holds_512_bytes():
     """Without its window, which rings on one flash share; `mount` borrows a sector there and `free` gives it back."""
     flash = NorFlash(4)

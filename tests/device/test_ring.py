@@ -367,6 +367,69 @@ def test_wrong_hints_do_no_harm():
             assert other.range() == ring.range()
 
 
+def test_an_old_hint_beside_a_damaged_header_hides_nothing():
+    flash, ring = _ring(1, 8)
+    while ring._head.lap < 1:
+        ring.append(_payload(ring.range()[2]))
+    hint = ring.hint()
+    while ring._head.lap < 4:
+        ring.append(_payload(ring.range()[2]))
+    for bit in range(3):
+        flash.cells[(2 + 2) * 4096 + 5 + bit] ^= 1
+    for given in (None, hint):
+        other = Ring(flash, 2, 8)
+        other.mount(given, True)
+        assert other.range()[2] == ring.range()[2]
+
+
+def test_a_stream_is_used_once():
+    flash, ring = _ring()
+    for seq in range(1, 200):
+        ring.append(_payload(seq))
+    ring.format(6)
+    erases = flash.erases
+    assert "has stood in sector" in str(_raises(ValueError, ring.format, 0xFEDCBA98))
+    assert flash.erases == erases
+
+
+def test_what_did_not_hold_is_no_record_after_a_sleep():
+    """A stuck bit, and no room for another try in this sector: the caller was told that nothing was written."""
+    flash, ring = _ring(1, 4)
+    for seq in range(1, 40):
+        ring.append(_payload(1))
+    while ring.room() > 200:
+        ring.append(_payload(1))
+    following = ring.range()[2]
+    ring = Ring(flash, 2, 4)
+    ring.mount(None, True)
+    stuck = 2 * 4096 + ring._head.position + 5
+    program = flash.program
+
+    def sticks(addr, mv):
+        program(addr, mv)
+        if addr <= stuck < addr + len(mv):
+            flash.cells[stuck] |= 1
+
+    flash.program = sticks
+    _raises(RingBusy, ring.append, bytes(60))
+    other = Ring(flash, 2, 4)
+    other.mount(None, True)
+    assert other.range()[2] == following
+    flash.program = program
+    other.idle()
+    assert other.append(b"on") == following
+
+
+def test_a_run_needs_its_measure():
+    flash = NorFlash(6)
+    ring = Ring(flash, 2, 4, None, lambda view, at: 3)
+    ring.format(5)
+    ring.append_batch([b"AAA", b"BBB"])
+    stranger = Ring(flash, 2, 4)
+    stranger.mount()
+    assert "measure" in str(_raises(ValueError, stranger.read, 2))
+
+
 def test_damage_is_refused_and_nothing_else_suffers():
     flash, ring = _ring()
     for seq in range(1, 60):

@@ -60,15 +60,18 @@ def test_the_ten_lines_and_what_takes_the_records():
     Partition.made = Partition()
     boots = 5
     for boot in range(1, boots + 1):
+        if boot == boots:
+            cells = Partition.made.cells
+            cells[cells.find(b"a record", cells.find(b"a record") + 1)] ^= 1
         place = {}
         exec(use, place)
         assert place["seq"] == boot and place["ring"].read(boot) == b"a record"
-    sent = []
-    place["send"] = sent.append
+    sent, damaged = [], []
+    place["send"], place["report"] = sent.append, damaged.append
     exec(take, place)
-    assert sent == [b"a record"] * boots
+    assert sent == [b"a record"] * (boots - 1) and "record 2: damaged" in str(damaged)
     exec(take, place)
-    assert len(sent) == boots, "what is released is not sent again"
+    assert len(sent) == boots - 1 and len(damaged) == 1, "what is released is not sent again"
     assert place["ring"].waiting() == 0
     ring = flashring.Ring(place["BlockDevice"](Partition.made), 0, 64)
     ring.mount(None, True)

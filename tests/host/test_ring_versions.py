@@ -119,6 +119,30 @@ def test_it_is_taken_over(version: int, unit: int, seed: int, torn: bool) -> Non
 
 
 @pytest.mark.parametrize(("version", "unit"), [(version, unit) for version in WRITERS for unit in (1, 256)])
+def test_a_flipped_bit_costs_the_record_it_is_in(version: int, unit: int) -> None:
+    """But for the newest, which may have been torn."""
+    cells, writer, written = image(version, unit, 0, False)
+    chance = random.Random(5)
+    used = [at for at, byte in enumerate(cells) if byte != 0xFF and at % SECTOR >= 28]
+    for _ in range(300):
+        data = bytearray(cells)
+        place = chance.choice(used)
+        data[place] ^= 1 << chance.randrange(8)
+        ring = Ring(Flash(bytes(data), unit), 0, COUNT)
+        ring.mount(None, True)
+        oldest, _, following = ring.range()
+        gone = []
+        for seq in range(oldest, writer.next):
+            try:
+                assert ring.read(seq) == written[seq], (place, seq)
+            except KeyError:
+                gone.append(seq)
+        assert len(gone) <= 1 and (following == writer.next or gone == [writer.next - 1]), (place, gone)
+        found = dict(read_ring(bytes(data), 0, COUNT, SECTOR, unit).records)
+        assert all(seq in found for seq in range(oldest, writer.next) if seq not in gone), place
+
+
+@pytest.mark.parametrize(("version", "unit"), [(version, unit) for version in WRITERS for unit in (1, 256)])
 def test_a_cut_anywhere_in_the_taking_over_loses_nothing(version: int, unit: int) -> None:
     cells, writer, written = image(version, unit, 3, True)
     waiting = {seq: written[seq] for seq in range(writer.released + 1, writer.next)}

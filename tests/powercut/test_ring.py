@@ -11,6 +11,7 @@ import pytest
 from flashring import Ring, checks, entries, writer
 from flashring.head import Head
 from flashring.headers import Headers
+from flashring.walk import Walk
 from flashring.window import Window
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -172,7 +173,14 @@ def _a_misread_is_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Head, "load", believed)
 
 
+def _what_is_torn_counts(patch: pytest.MonkeyPatch) -> None:
+    """After a cut, too, what does not fit at the end is taken for a whole entry that was damaged."""
+    look = Walk.look
+    patch.setattr(Walk, "look", lambda self, *args: look(self, *args[:-1], True))
+
+
 BUGS = (
+    _what_is_torn_counts,
     _release_one_more,
     _drop_counts_half,
     _rewind_one_less,

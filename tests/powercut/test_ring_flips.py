@@ -141,6 +141,79 @@ def test_a_bit_flipped_before_a_gap_costs_that_entry_alone(unit: int, kind: str)
         assert image.next == seq + 1 and dict(image.records)[seq - 1] == b"after", bit
 
 
+@pytest.mark.parametrize("unit", [1, 16, 256])
+@pytest.mark.parametrize("kind", ["short", "record", "batch", "cursor", "drop"])
+def test_a_bit_flipped_in_the_newest_entry_gives_no_number_twice(unit: int, kind: str) -> None:
+    """After a sleep nothing can be torn: what does not fit was whole once, and counts. It stays so after a cut."""
+    geometry = torture.Geometry(unit)
+    flash = geometry.flash(random.Random(1))
+    ring = geometry.ring(flash)
+    ring.format(torture.STREAM)
+    known = [b"before", b"and before"]
+    for payload in known:
+        ring.append(payload)
+    begin = ring._head.position
+    if kind == "batch":
+        known += [b"one", b"two two", b"three three three"]
+        ring.append_batch(known[2:])
+    elif kind in ("short", "record"):
+        known.append(bytes(range(30 if kind == "short" else 90)))
+        ring.append(known[2])
+    elif kind == "cursor":
+        ring.release(1)
+    else:
+        ring.drop(1)
+    end = ring._head.position
+    whole = bytes(flash.cells.data)
+    following = len(known) + 1
+    first, last = range(8 * begin, 8 * begin + 24), range(8 * end - 32, 8 * end)
+    for bit in sorted({*first, *range(8 * begin, 8 * end, 5), *last, *range(8 * end, 8 * min(end + 300, SECTOR), 61)}):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        port = _Tolerant(unit, SECTOR, torncells.Cells(data, bytearray(len(data))), random.Random(1))
+        for clean in (True, False):
+            flipped = geometry.ring(port)
+            flipped.mount(None, clean)
+            gone = [seq for seq in range(1, following) if _read(flipped, seq) != known[seq - 1]]
+            assert flipped.range()[2] == following, (bit, clean)
+            assert gone in ([], [3] if kind == "short" else []), (bit, clean, gone)
+            assert flipped.range()[1] == (1 if kind in ("cursor", "drop") else 0), (bit, clean)
+            assert flipped.dropped == (kind == "drop"), (bit, clean)
+            assert not gone or flipped.damaged, bit
+        image = read_ring(bytes(port.cells.data), 0, geometry.sectors, geometry.sector, unit)
+        assert image.next == following, bit
+        assert [seq for seq, _ in image.records if seq not in gone] == [
+            seq for seq in range(1, following) if seq not in gone
+        ], bit
+        flipped.idle()
+        assert flipped.append(b"after") == following, bit
+        assert flipped.read(following) == b"after"
+
+
+def _read(ring: Ring, seq: int) -> bytes:
+    try:
+        return ring.read(seq)
+    except KeyError:
+        return b"damaged"
+
+
+@pytest.mark.parametrize("unit", [1, 256])
+def test_what_no_single_bit_explains_costs_numbers_but_gives_none_twice(unit: int) -> None:
+    geometry = torture.Geometry(unit)
+    flash = geometry.flash(random.Random(1))
+    ring = geometry.ring(flash)
+    ring.format(torture.STREAM)
+    ring.append(b"before")
+    at = ring._head.position
+    ring.append_batch([b"one", b"two two", b"three three three"])
+    flash.cells.data[at + 5] ^= 0x11
+    for clean in (True, False):
+        ring = geometry.ring(flash)
+        ring.mount(None, clean)
+        assert ring.range()[2] >= 5 and ring.read(1) == b"before" and ring.damaged >= 3
+        assert [seq for seq in range(2, 5) if _read(ring, seq) != b"damaged"] == []
+
+
 def test_a_check_that_lets_a_flipped_bit_through_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "short_fits", lambda *_: True)
     monkeypatch.setattr(checks, "long_fits", lambda *_: True)
