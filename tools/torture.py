@@ -2,7 +2,7 @@
 policy of a node's three rings (policytorture.py); and of rings in reserved blocks on a littlefs in use, and of the
 making of these (tests/device/test_reservation_cuts.py, test_reservation_making.py).
 
-    python -m tools.torture [--minutes 30] [--share 1.0] [--jobs 2] [--fresh]
+    python -m tools.torture [--minutes 30] [--share 1.0] [--jobs 2] [--only page] [--fresh]
 
 Runs in sections, each a part of a life in one geometry. What a section found is kept in build/torture.json; a run
 goes on where the last one stopped, and begins anew when the ring's code or the torture has changed. Ends with a table,
@@ -63,12 +63,12 @@ def version_of(name: str) -> str:
     return version(*_MORE.get(re.split("[,:]", name)[0], ()))
 
 
-def section(geometry: str, part: int, share: float) -> dict[str, Any]:
-    """Runs one part of a geometry's life; returns what it found."""
+def section(geometry: str, part: int, share: float, code: str) -> dict[str, Any]:
+    """Runs one part of a geometry's life; returns what it found. `code`: its version, as it was when this began."""
     begun = time.monotonic()
     found = on_littlefs(geometry, part) if geometry in LITTLEFS else on_cells(geometry, part, share)
     return found | {
-        "version": version_of(geometry), "seconds": time.monotonic() - begun,
+        "version": code, "seconds": time.monotonic() - begun,
         "day": time.strftime("%Y-%m-%d", time.gmtime()),
     }  # fmt: skip
 
@@ -140,8 +140,9 @@ def table(known: dict[str, Any], geometries: list[str]) -> Table:
 @click.option("--minutes", default=30.0, help="Start no section after so long.")
 @click.option("--share", default=1.0, help="Of the first cuts that are followed, and of the second cuts after each.")
 @click.option("--jobs", default=2, help="Processes.")
+@click.option("--only", multiple=True, metavar="GEOMETRY", help="As in the table; may be given again.")
 @click.option("--fresh", is_flag=True, help="Forget what earlier runs found.")
-def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
+def main(minutes: float, share: float, jobs: int, only: tuple[str, ...], fresh: bool) -> None:
     """Torture the ring, or go on with it."""
     import policytorture
     import ringtorture
@@ -149,7 +150,10 @@ def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
     known = load(share, fresh)
     policies = [POLICY + name for name in policytorture.GEOMETRIES]
     geometries = [*ringtorture.GEOMETRIES, *policies, *LITTLEFS]
-    names = [f"{geometry}:{part}" for part in range(PARTS) for geometry in geometries]
+    if unknown := [name for name in only if name not in geometries]:
+        raise click.UsageError(f"there is no {unknown[0]!r} but {', '.join(geometries)}")
+    versions = {geometry: version_of(geometry) for geometry in geometries}
+    names = [f"{geometry}:{part}" for part in range(PARTS) for geometry in only or geometries]
     left = [name for name in names if name not in known["sections"]]
     begun = time.monotonic()
     console = Console()
@@ -159,7 +163,7 @@ def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
             while left and len(running) < jobs and time.monotonic() - begun < 60 * minutes:
                 name = left.pop(0)
                 geometry, part = name.split(":")
-                running[pool.submit(section, geometry, int(part), share)] = name
+                running[pool.submit(section, geometry, int(part), share, versions[geometry])] = name
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -168,7 +172,7 @@ def main(minutes: float, share: float, jobs: int, fresh: bool) -> None:
                 known["sections"][name] = found = future.result()
                 RESULT.parent.mkdir(exist_ok=True)
                 RESULT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-                spent = [each["seconds"] for each in known["sections"].values()]
+                spent = [known["sections"][each]["seconds"] for each in names if each in known["sections"]]
                 to_go = (len(names) - len(spent)) * sum(spent) / len(spent) / jobs
                 console.print(f"{name}: {found['cuts']:,} cuts, {found['seconds']:.0f} s; "
                               f"{len(spent)} of {len(names)} sections, about {to_go / 60:.0f} min left")  # fmt: skip
