@@ -151,7 +151,7 @@ def main(minutes: float, share: float, jobs: int, only: tuple[str, ...], fresh: 
     policies = [POLICY + name for name in policytorture.GEOMETRIES]
     geometries = [*ringtorture.GEOMETRIES, *policies, *LITTLEFS]
     if unknown := [name for name in only if name not in geometries]:
-        raise click.UsageError(f"there is no {unknown[0]!r} but {', '.join(geometries)}")
+        raise click.UsageError(f"there is no {unknown[0]!r}, but {', '.join(map(repr, geometries))}")
     versions = {geometry: version_of(geometry) for geometry in geometries}
     names = [f"{geometry}:{part}" for part in range(PARTS) for geometry in only or geometries]
     left = [name for name in names if name not in known["sections"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ class Sections:
     def __init__(self) -> None:
         self.run: list[str] = []
         self.lost = 0
+        self.during: Callable[[], None] = lambda: None
 
-    def __call__(self, geometry: str, part: int, share: float) -> dict[str, Any]:
+    def __call__(self, geometry: str, part: int, share: float, code: str) -> dict[str, Any]:
         self.run.append(f"{geometry}:{part}")
+        self.during()
         return {
             "cuts": 10, "kinds": {"second: all": 4}, "lost": self.lost, "wrong": 0, "unmountable": 0,
             "faults": ["lost: record 7"] if self.lost else [],
-            "seconds": 60.0, "day": "2026-11-21", "version": torture.version_of(geometry),
+            "seconds": 60.0, "day": "2026-11-21", "version": code,
         }  # fmt: skip
 
 
@@ -61,6 +64,22 @@ def test_it_goes_on_where_it_stopped(sections: Sections, monkeypatch: pytest.Mon
     sections.run.clear()
     monkeypatch.setattr(torture, "version", lambda *_: "other")
     assert run().exit_code == 0 and len(sections.run) == 18
+
+
+def test_what_ran_on_code_that_changed_meanwhile_is_run_again(
+    sections: Sections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections.during = lambda: monkeypatch.setitem(torture._MORE, "littlefs", ())
+    run()
+    sections.run.clear()
+    assert run().exit_code == 0 and sections.run == ["littlefs:0", "littlefs:1"]
+
+
+def test_only_what_is_asked_for(sections: Sections) -> None:
+    assert run("--only", "page", "--only", "littlefs").exit_code == 0
+    assert sections.run == ["page:0", "littlefs:0", "page:1", "littlefs:1"]
+    wrong = run("--only", "pages")
+    assert wrong.exit_code == 2 and "there is no 'pages', but 'byte'" in wrong.output
 
 
 def test_what_it_found_is_its_status(sections: Sections) -> None:
