@@ -39,13 +39,13 @@ class Walk:
             if clean and not blank(view, self.at):
                 self._amend(view, seed, at, first, released, dropped)
 
-    def _amend(self, view, seed, *begin):
+    def _amend(self, view, seed, at, first, released, dropped):
         """Count what stands behind the last entry that fits: it was whole once, for nothing was torn."""
         from flashring.repair import newest
 
         end, records, fits = newest(view, self.end(view), self.next, seed)
         if fits:
-            self._walk(view, seed, *begin, -1, True)
+            self._walk(view, seed, at, first, released, dropped, -1, True)
             self.mended += 1
         else:
             self.at = end or self.at

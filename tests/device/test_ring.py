@@ -395,8 +395,6 @@ def test_a_stream_is_used_once():
 def test_what_did_not_hold_is_no_record_after_a_sleep():
     """A stuck bit, and no room for another try in this sector: the caller was told that nothing was written."""
     flash, ring = _ring(1, 4)
-    for seq in range(1, 40):
-        ring.append(_payload(1))
     while ring.room() > 200:
         ring.append(_payload(1))
     following = ring.range()[2]

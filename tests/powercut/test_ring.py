@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flashring import Ring, checks, entries, writer
@@ -176,7 +177,11 @@ def _a_misread_is_believed(patch: pytest.MonkeyPatch) -> None:
 def _what_is_torn_counts(patch: pytest.MonkeyPatch) -> None:
     """After a cut, too, what does not fit at the end is taken for a whole entry that was damaged."""
     look = Walk.look
-    patch.setattr(Walk, "look", lambda self, *args: look(self, *args[:-1], True))
+
+    def told_of_a_sleep(self: Walk, *args: Any) -> None:
+        look(self, *(*args[:-1], True))
+
+    patch.setattr(Walk, "look", told_of_a_sleep)
 
 
 BUGS = (
