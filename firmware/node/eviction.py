@@ -2,7 +2,9 @@
 alone.
 
 A gap declares the old numbers, alarms and gaps are copied forward under new ones, and only then the old are dropped.
-Where nothing of less severity is left in the whole ring, the oldest alarms go, declared too.
+Gaps that adjoin, wherever they are in the ring, are copied as one: months without a cloud take a handful. Where nothing
+of less severity is left in the whole ring, the oldest alarms go, declared too. Gaps go only where more than half a
+sector of them adjoin no other, the shortest first: that is printed.
 """
 
 import struct
@@ -12,11 +14,13 @@ import flashring
 from . import wire
 
 _KEPT = (wire.ALARM, wire.GAP)
-_SPAN = "<II"  # lo and hi of a gap, at 15 (wire.pack_gap)
+_GAP = "<BIIBI"  # ring, lo, hi, reason, readings: a gap behind its stamp (wire.pack_gap)
+_SPAN = "<II"  # its lo and hi, at 15
+_STAMP = 14  # bytes; the boot is at 1
 _FULL = 1  # its reason, at 23
 _BATCH = 16  # events in one commit: on pages each commit takes a page
 _TRIES = 4  # of one commit; a sector that does not hold twice is an error of the ring's
-_GAPS = 64  # that are copied where nothing else is: half a sector, so that the other half is free for events
+_GAPS = 64  # copied of one sector: half of one, so that the other half is free for events
 
 
 def evict(alerts, last, gap):
@@ -30,12 +34,15 @@ def evict(alerts, last, gap):
     lesser = len(kept) < last + 1 - first or _has_lesser(alerts, last + 1, following)
     begin = _declared_before(kept + there, first)
     event = bytes(gap(begin, last))
-    gaps = [each for each in kept if each[0] == wire.GAP and not _within(each, begin, last)]
+    gaps = _merged([each for each in kept if each[0] == wire.GAP and not _within(each, begin, last)], there)
+    if len(gaps) >= _GAPS:  # and none adjoins another: much is damaged
+        gaps.sort(key=_length)
+        print("eviction: no room for %d of %d gaps" % (len(gaps) + 1 - _GAPS, len(gaps)))
     # First of all, so that no sector is opened before it is durable.
     told = any(other[0] == wire.GAP and other[14:24] == event[14:24] for other in there)
-    alarms = [each for each in kept if each[0] != wire.GAP] if lesser else []
+    alarms = [each for each in kept if each[0] != wire.GAP and each not in there] if lesser else []
     kept = [] if told else [event]
-    kept += [each for each in gaps[1 - _GAPS :] + alarms if each not in there]
+    kept += gaps[1 - _GAPS :] + alarms
     left = _copy(alerts, kept)
     alerts.drop(last)
     if left:
@@ -66,6 +73,74 @@ def _within(event, begin, last):
         return False
     lo, hi = struct.unpack_from(_SPAN, event, 15)
     return begin <= lo and hi <= last
+
+
+def _merged(gaps, there):
+    """What declares all that `gaps` do and no gap in `there` does, those that adjoin as one."""
+    merged = []
+    for gap in gaps:
+        _take(merged, gap)
+    more = True
+    while more:
+        more = False
+        for other in there:
+            if other[0] == wire.GAP:
+                at, both = _find(merged, other)
+                if both and (both == other or both != merged[at][3]):
+                    merged.pop(at)
+                    if both != other:  # else it is there
+                        _take(merged, both)
+                    more = True
+    return [each[3] for each in merged]
+
+
+def _take(merged, gap):
+    """Add `gap` to `merged`, joined with what it adjoins there."""
+    at, both = _find(merged, gap)
+    while both:
+        merged.pop(at)
+        gap = both
+        at, both = _find(merged, gap)
+    ring, lo, hi, reason, _ = struct.unpack_from(_GAP, gap, _STAMP)
+    merged.append((ring << 8 | reason, lo, hi, gap))
+
+
+def _find(merged, gap):
+    """The index of the first in `merged` that one gap can declare together with `gap`, and that one; else -1, None."""
+    ring, lo, hi, reason, _ = struct.unpack_from(_GAP, gap, _STAMP)
+    kind, end, begin = ring << 8 | reason, hi + 1, lo - 1
+    for at in range(len(merged)):
+        each = merged[at]
+        if each[1] <= end and each[2] >= begin and each[0] == kind:  # most do not: that is quick
+            both = _both(each[3], gap)
+            if both:
+                return at, both
+    return -1, None
+
+
+def _both(one, other):
+    """The gap that declares what these two of one kind do: one within which the other is, or a longer one, stamped as
+    the later. None if they do not adjoin, or the later numbers are of an earlier boot: a ring that was formatted anew
+    counts from 1 again, and by the boot the cloud tells which is meant.
+    """
+    ring, lo, hi, reason, readings = struct.unpack_from(_GAP, one, _STAMP)
+    _, lo2, hi2, _, readings2 = struct.unpack_from(_GAP, other, _STAMP)
+    if lo2 < lo or lo2 == lo and hi2 > hi:
+        return _both(other, one)
+    if hi2 <= hi:
+        return one if _boot(other) <= _boot(one) else None
+    if lo2 != hi + 1 or _boot(other) < _boot(one):
+        return None
+    return other[:_STAMP] + struct.pack(_GAP, ring, lo, hi2, reason, readings + readings2)
+
+
+def _boot(event):
+    return struct.unpack_from("<I", event, 1)[0]
+
+
+def _length(gap):
+    lo, hi = struct.unpack_from(_SPAN, gap, 15)
+    return hi - lo
 
 
 def _copy(alerts, events):

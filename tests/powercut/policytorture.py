@@ -558,6 +558,31 @@ def crowded(unit: int) -> list[Moment]:
     return node.moments
 
 
+def unheard(unit: int, until: int) -> Node:
+    """A node that no cloud hears, until the alerts were given up `until` times; its moments are those of the call that
+    did so last. It loses a record at a time, so that gaps soon fill a sector: first rows, then frames.
+    """
+    node = Node(fresh(unit, unit), [])
+    node.boot()
+    number, half = 0, until // 2
+    while until:
+        given_up = node.store.alerts.dropped
+        number += 1
+        if number % 100 == 0:
+            node.boot(clean=number % 200 == 0)
+        node.row(number)
+        if until <= half:
+            node.run()
+        ring, taker = (FRAMES, node.store.frames) if until <= half else (JOURNAL, node.store.journal)
+        node.moments.clear()
+        node.call(node.store._give_up, ring, taker, taker.range()[2] - 1)
+        if node.store.alerts.dropped == given_up and number % 10 == 0:
+            node.moments.clear()
+            node.alarm(number) if number % 20 else node.lesser(number)
+        until -= node.store.alerts.dropped != given_up
+    return node
+
+
 def torture(
     unit: int, share: float, part: int = 0, parts: int = 1, plain: bool = True
 ) -> Iterator[tuple[int, int, Score]]:

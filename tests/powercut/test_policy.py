@@ -4,6 +4,7 @@ runs the whole.
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,122 @@ def test_a_cut_while_a_sector_full_of_alarms_is_copied_loses_none(name: str) -> 
     *_, (_, count, score) = torture.cut(torture.crowded(unit), unit, 0.1, "crowded")
     assert score.clean, "\n".join(score.faults)
     assert count >= 3  # copies, drop, event
+
+
+def _gaps(node: torture.Node) -> list[tuple[int, ...]]:
+    """(ring, lo, hi, reason, readings) of those that wait."""
+    waiting = torture._waiting(torture.images(node.flash)[torture.ALERTS]).values()
+    return [torture._GAP.unpack_from(payload, 14) for payload in waiting if payload[0] == torture.GAP]
+
+
+@pytest.mark.parametrize(("name", "until"), (("byte", 12), ("page", 40)))
+def test_sectors_full_of_gaps_are_given_up_and_all_stays_declared(
+    name: str, until: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(eviction, "print", lambda *words: said.append(" ".join(map(str, words))))
+    unit = torture.GEOMETRIES[name]
+    node = torture.unheard(unit, until)
+    ledger = torture.Ledger(torture.images(node.flash), node.log)
+    assert not ledger.faults, ledger.faults
+    assert not said
+    gaps = _gaps(node)
+    for ring in (torture.JOURNAL, torture.FRAMES):
+        assert len(ledger.declared[ring]) > 200
+        merged = [each for each in gaps if each[0] == ring and each[1] < each[2]]
+        assert 0 < len(merged) <= 2, "a handful, however long nobody is heard"
+    *_, (_, count, score) = torture.cut(node.moments, unit, 0.02, "unheard")
+    assert score.clean, "\n".join(score.faults)
+    assert count >= 3  # copies, drop, event
+    assert not said
+
+
+def test_gaps_that_find_no_room_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not adjoin: every other row, damaged."""
+    said: list[str] = []
+    monkeypatch.setattr(eviction, "print", lambda *words: said.append(" ".join(map(str, words))))
+    node = torture.Node(torture.fresh(1, 1), [])
+    node.boot()
+    number = 0
+    while not said and number < 1000:
+        number += 1
+        node.row(number)
+        node.row(number)
+        node.call(node.store.unreadable, torture.JOURNAL, 2 * number)
+    ledger = torture.Ledger(torture.images(node.flash), node.log)
+    lost = number - sum(ring == torture.JOURNAL for ring, *_ in _gaps(node))
+    assert said == [f"eviction: no room for {lost} of {lost + 63} gaps"]
+    assert len(ledger.declared[torture.JOURNAL]) == number - lost
+
+
+def _gap(lo: int, hi: int, boot: int = 3, ring: int = 2, reason: int = 1) -> bytes:
+    """One with a reading in each record."""
+    stamp = struct.pack("<BIIIB", torture.GAP, boot, 1000 + hi, 0, 0)
+    return stamp + torture._GAP.pack(ring, lo, hi, reason, hi - lo + 1)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "there", "expected"),
+    (
+        ([_gap(1, 3), _gap(4, 6), _gap(8, 9)], [], [_gap(1, 6), _gap(8, 9)]),
+        ([_gap(8, 9), _gap(4, 6), _gap(1, 3), _gap(7, 7)], [], [_gap(1, 9)]),  # the last one bridges two
+        ([_gap(1, 3)], [_gap(10, 12), _gap(4, 9), _gap(14, 15)], [_gap(1, 12)]),
+        ([_gap(1, 3), _gap(7, 9)], [_gap(4, 6)], [_gap(1, 9)]),
+        ([_gap(1, 3), _gap(4, 6)], [_gap(7, 9), _gap(1, 9)], []),  # it was copied before a cut
+        ([_gap(4, 6)], [_gap(1, 6)], []),  # the same, what was before it is acknowledged
+        ([_gap(1, 3, boot=3), _gap(4, 6, boot=4)], [], [_gap(1, 6, boot=4)]),
+        ([_gap(1, 3, boot=4), _gap(4, 6, boot=3)], [], [_gap(1, 3, boot=4), _gap(4, 6, boot=3)]),
+        ([_gap(1, 3, boot=4)], [_gap(1, 6, boot=3)], [_gap(1, 3, boot=4)]),  # the ring may have begun anew
+        ([_gap(1, 3, ring=0), _gap(4, 6)], [_gap(4, 6, reason=2)], [_gap(1, 3, ring=0), _gap(4, 6)]),
+        ([_gap(1, 3), _gap(3, 6)], [], [_gap(1, 3), _gap(3, 6)]),  # how many readings both have, nobody knows
+    ),
+)
+def test_gaps_that_adjoin_become_one(gaps: list[bytes], there: list[bytes], expected: list[bytes]) -> None:
+    assert sorted(eviction._merged(gaps, there)) == sorted(expected)
+
+
+def _gaps_not_merged(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(eviction, "_merged", lambda gaps, there: gaps)
+
+
+def _readings_not_summed(patch: pytest.MonkeyPatch) -> None:
+    def unsummed(one: bytes, other: bytes) -> bytes | None:
+        found = both(one, other)
+        return found if found in (None, one, other) else found[:24] + other[24:]
+
+    both = eviction._both
+    patch.setattr(eviction, "_both", unsummed)
+
+
+def _the_older_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What is joined begins where the newer does."""
+    both = eviction._both
+    patch.setattr(eviction, "_both", lambda one, other: both(one, other) and other)
+
+
+def _what_is_behind_taken_for_copied(patch: pytest.MonkeyPatch) -> None:
+    """A gap behind the sector that adjoins one in it is taken to declare that, too."""
+    merged = eviction._merged
+
+    def over(gaps: list[bytes], there: list[bytes]) -> list[bytes]:
+        begins = {each[14:19] for each in there if each[0] == torture.GAP}
+        ends = {each: int.from_bytes(each[19:23], "little") + 1 for each in merged(gaps, [])}
+        return [each for each, end in ends.items() if each[14:15] + end.to_bytes(4, "little") not in begins]
+
+    patch.setattr(eviction, "_merged", over)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    (_gaps_not_merged, _readings_not_summed, _the_older_forgotten, _what_is_behind_taken_for_copied),
+    ids=lambda plant: plant.__name__[1:],
+)
+def test_a_bug_planted_in_the_merging_is_caught(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    node = torture.unheard(1, 12)
+    assert torture.Ledger(torture.images(node.flash), node.log).faults
 
 
 def _declared_after_the_drop(patch: pytest.MonkeyPatch) -> None:
