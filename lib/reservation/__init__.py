@@ -50,24 +50,42 @@ def reserve(device, folder, count, nonce):
     """Makes `count` files in `folder`, finds their blocks, and stores and returns the map.
 
     `nonce`: 8 random bytes, so that no file of an earlier try is taken for one of this. A cut on the way leaves no map:
-    call it again. ReservationError if the filesystem has no room for them.
+    call it again. ReservationError if the filesystem has no room for them: then nothing is left of them, and where that
+    can be told ahead nothing is written, so that a try at each boot wears nothing out.
     """
-    _make_folder(folder)
+    _clear(folder)
+    room = os.statvfs(folder)[3] - _folder_blocks(count)
+    if room < count:
+        raise ReservationError("%s: room for %d of %d blocks" % (folder, max(0, room), count))
+    try:
+        os.mkdir(folder)
+        _make(folder, count, nonce)
+        blocks = _find(device, folder, count, nonce)
+        _store(folder, blocks, nonce)
+        return blocks
+    except ReservationError:
+        _clear(folder)
+        raise
+    except OSError as error:
+        if error.errno != _ENOSPC:
+            raise
+    _clear(folder)
+    raise ReservationError("%s: no room for %d blocks and their folder" % (folder, count))
+
+
+def _folder_blocks(count):
+    """More than what littlefs takes beside the files, for folder, map and their names (measured for 4 to 256)."""
+    return 4 + count // 14
+
+
+def _make(folder, count, nonce):
     data = bytearray(b"\xff" * BLOCK)
     data[:4] = _FILE_MAGIC
     data[8:_SIGNATURE] = nonce
     for index in range(count):
         pack_into("<HH", data, 4, index, 0)
-        try:
-            with open(_path(folder, index), "wb") as file:
-                file.write(data)
-        except OSError as error:
-            if error.errno != _ENOSPC:
-                raise
-            raise ReservationError("%s: room for %d of %d blocks" % (folder, index, count))
-    blocks = _find(device, folder, count, nonce)
-    _store(folder, blocks, nonce)
-    return blocks
+        with open(_path(folder, index), "wb") as file:
+            file.write(data)
 
 
 def check(device, folder, blocks):
@@ -93,14 +111,17 @@ def _path(folder, index):
     return "%s/%03d" % (folder, index)
 
 
-def _make_folder(folder):
+def _clear(folder):
+    """What a try before this one has left, if any."""
     try:
-        os.mkdir(folder)
+        entries = list(os.ilistdir(folder))
     except OSError as error:
-        if error.errno != errno.EEXIST:
+        if error.errno != errno.ENOENT:
             raise
-        for entry in list(os.ilistdir(folder)):
-            os.remove(folder + "/" + entry[0])
+        return
+    for entry in entries:
+        os.remove(folder + "/" + entry[0])
+    os.rmdir(folder)
 
 
 def _find(device, folder, count, nonce):
