@@ -29,27 +29,44 @@ def evict(alerts, last, gap):
     first = max(oldest, released + 1)
     if last < first:
         return
-    kept = _of_severity(alerts, first, last + 1)
-    there = _of_severity(alerts, last + 1, following)  # some by a call that was cut before its drop
-    lesser = len(kept) < last + 1 - first or _has_lesser(alerts, last + 1, following)
+    kept = [event for event in _events(alerts, first, last + 1) if event[0] in _KEPT]  # of one sector
+    alarms = [event for event in kept if event[0] != wire.GAP]
+    there, copied, lesser = _behind(alerts, last + 1, following, set(alarms))
+    lesser = lesser or len(kept) < last + 1 - first
+    kept = [event for event in kept if event[0] == wire.GAP]
     begin = _declared_before(kept + there, first)
     event = bytes(gap(begin, last))
-    gaps = _merged([each for each in kept if each[0] == wire.GAP and not _within(each, begin, last)], there)
+    gaps = _merged([each for each in kept if not _within(each, begin, last)], there)
     if len(gaps) >= _GAPS:  # and none adjoins another: much is damaged
         gaps.sort(key=_length)
         print("eviction: no room for %d of %d gaps" % (len(gaps) + 1 - _GAPS, len(gaps)))
     # First of all, so that no sector is opened before it is durable.
-    told = any(other[0] == wire.GAP and other[14:24] == event[14:24] for other in there)
-    alarms = [each for each in kept if each[0] != wire.GAP and each not in there] if lesser else []
-    kept = [] if told else [event]
-    kept += gaps[1 - _GAPS :] + alarms
-    left = _copy(alerts, kept)
+    left = [] if any(other[14:24] == event[14:24] for other in there) else [event]
+    left += gaps[1 - _GAPS :]
+    if lesser:
+        left += [each for each in alarms if each not in copied]
+    left = _copy(alerts, left)
     alerts.drop(last)
     if left:
         # A cut in an earlier try has used up room: from that drop to here they are in RAM alone.
         left = _copy(alerts, left)
         if left:
             print("eviction: no room to copy %d events forward" % len(left))
+
+
+def _behind(alerts, first, end, alarms):
+    """The gaps among the events first..end-1; which of `alarms` stand there, copied by a call that was cut before its
+    drop; whether there are events of less severity. Most of a ring may be alarms, too many to hold.
+    """
+    gaps, copied, lesser = [], set(), False
+    for event in _events(alerts, first, end):
+        if event[0] == wire.GAP:
+            gaps.append(event)
+        elif event[0] != wire.ALARM:
+            lesser = True
+        elif event in alarms:
+            copied.add(event)
+    return gaps, copied, lesser
 
 
 def _declared_before(events, first):
@@ -84,13 +101,12 @@ def _merged(gaps, there):
     while more:
         more = False
         for other in there:
-            if other[0] == wire.GAP:
-                at, both = _find(merged, other)
-                if both and (both == other or both != merged[at][3]):
-                    merged.pop(at)
-                    if both != other:  # else it is there
-                        _take(merged, both)
-                    more = True
+            at, both = _find(merged, other)
+            if both and (both == other or both != merged[at][3]):
+                merged.pop(at)
+                if both != other:  # else it is there
+                    _take(merged, both)
+                more = True
     return [each[3] for each in merged]
 
 
@@ -166,15 +182,6 @@ def _put(alerts, events):
         except flashring.RingFull:
             return False
     raise flashring.RingError("the alerts take no copies")
-
-
-def _of_severity(alerts, first, end):
-    """The events first..end-1 that are kept."""
-    return [event for event in _events(alerts, first, end) if event[0] in _KEPT]
-
-
-def _has_lesser(alerts, first, end):
-    return any(event[0] not in _KEPT for event in _events(alerts, first, end))
 
 
 def _events(alerts, first, end):

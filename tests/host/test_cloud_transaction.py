@@ -234,6 +234,16 @@ def test_gap_by_event(ingest: Ingest) -> None:
     assert listed == [(0, 1, 500), (1, 4, 3), (2, 2, 2), (2, 5, 2)]
 
 
+def test_a_gap_that_takes_in_earlier_ones_counts_their_records_once(ingest: Ingest) -> None:
+    """The node had no answer to the first and copied it joined with what followed."""
+    ingest.take(("s", ingest.birth(1)))
+    ingest.frames(1)
+    for seq, event in enumerate((gap(2, 2, 3), gap(2, 2, 6), gap(2, 4, 6), gap(2, 2, 9)), 1):
+        ingest.take(("e", KEYS.data(1, A, seq, event)))
+    found = [at for each in ingest.state()["2"]["gaps"] for at in range(each["lo"], each["hi"] + 1)]
+    assert found == list(range(2, 10)) and ingest.ack()[2]["cum"] == 9
+
+
 @pytest.mark.parametrize("seq", [1, 3, 5])
 def test_a_gap_event_that_names_itself(ingest: Ingest, seq: int) -> None:
     """It came, so it is no part of the gap: first, amid and last of what it names, and the gap before it or after."""
