@@ -2,6 +2,7 @@
 # vm31: no, it wants littlefs
 """The rings' policies, frames out of rows, and what a cut at any flash operation leaves of both."""
 
+import gc
 import struct
 from array import array
 
@@ -336,6 +337,28 @@ def test_full_of_alarms_gives_up_the_oldest_declared():
     assert values == list(range(values[0], 900)) and 0 < values[0] < 900
     assert made.alerts.range()[1] == made.alerts.dropped > 0
     assert _gaps(made)
+
+
+def test_a_large_ring_of_alarms_is_evicted_in_little_memory():
+    made = Store(CutFlash(22), {"journal": (0, 3), "alerts": (3, 16), "frames": (19, 3)}, 3, _Keeper(), _BootLog())
+    made.mount(True)
+    number = 0
+    while made.alerts._head.lap < 14:
+        made.alarm(1, number % 2, 0, number, 5)
+        number += 1
+    gc.collect()
+    ballast = []
+    while gc.mem_free() > 80 * 1024:  # the alarms of all sectors at once would take twice that
+        ballast.append(bytearray(64))
+        if len(ballast) % 64 == 0:
+            gc.collect()
+    while not made.alerts.dropped:
+        made.alarm(1, number % 2, 0, number, 5)
+        number += 1
+    ballast.clear()
+    gc.collect()
+    values = [struct.unpack_from("<i", event, 17)[0] for event in _kinds(made, wire.ALARM)]
+    assert number > 1800 and values == list(range(values[0], number)) and values[0] > 0 and _gaps(made)
 
 
 def test_a_cut_while_alarms_are_copied_forward_loses_none():

@@ -216,8 +216,9 @@ def _copied_after_the_drop(patch: pytest.MonkeyPatch) -> None:
 
 def _lesser_events_elsewhere_overlooked(patch: pytest.MonkeyPatch) -> None:
     """What is given up holds nothing but what is severe: then the lesser events behind it do not count."""
-    patch.setattr(eviction, "_of_severity", lambda alerts, first, end: list(eviction._events(alerts, first, end)))
-    patch.setattr(eviction, "_has_lesser", lambda *_: False)
+    behind = eviction._behind
+    patch.setattr(eviction, "_KEPT", range(256))
+    patch.setattr(eviction, "_behind", lambda *args: (*behind(*args)[:2], False))
 
 
 def _journal_released_before_the_frame(patch: pytest.MonkeyPatch) -> None:

@@ -178,8 +178,8 @@ def _what_is_torn_counts(patch: pytest.MonkeyPatch) -> None:
     """After a cut, too, what does not fit at the end is taken for a whole entry that was damaged."""
     look = Walk.look
 
-    def told_of_a_sleep(self: Walk, *args: Any) -> None:
-        look(self, *(*args[:-1], True))
+    def told_of_a_sleep(self: Walk, view: Any, seed: int, at: int, first: int, released: int, dropped: int, _: bool):
+        look(self, view, seed, at, first, released, dropped, True)
 
     patch.setattr(Walk, "look", told_of_a_sleep)
 
