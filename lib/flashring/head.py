@@ -12,7 +12,7 @@ class Head:
     (of the next entry; `size`: closed), `gap` (the next entry must begin anew behind a place that a cut may have
     touched), `first` (seq of the first record of this sector), `next` (seq), `released`, `dropped`; `unsaved`:
     `released` is not in flash yet; `owed`: `dropped` is not; `damaged` and `skipped`: as the ring's; `failed`: the lap
-    that did not hold when it was opened last; `is_amended`: as its walk's.
+    that did not hold when it was opened last; `unsettled`: as its walk's.
     """
 
     def __init__(self, window):
@@ -24,7 +24,7 @@ class Head:
         self.stream = self.damaged = 0
         self.skipped = None
         self.failed = -1
-        self.is_amended = False
+        self.unsettled = False
         self.torn = False  # something stands behind the last entry that is none, at `end`
         self.settle = self.end = 0
         self.take(0, 0, 1, 0, 0)
@@ -59,7 +59,7 @@ class Head:
             walk, at = Walk(self.unit), HEADER
         walk.look(view, self.seed, at, first, released, dropped, clean)
         found.mended += walk.mended
-        self.is_amended = walk.is_amended
+        self.unsettled = walk.unsettled
         self.next, self.released, self.dropped = walk.next, walk.released, walk.dropped
         self.settle, self.end = walk.settle, walk.end(view)
         self.torn = not blank(view, walk.at)

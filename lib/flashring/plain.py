@@ -18,7 +18,7 @@ class PlainWalk:
     def __init__(self, unit):
         self._unit = unit
         self.damaged = self.mended = 0
-        self.is_amended = False
+        self.unsettled = False
         self.settle = 0
 
     def look(self, view, seed, at, first, released, dropped, clean):

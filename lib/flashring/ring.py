@@ -56,10 +56,10 @@ class Ring(Writer):
         head.skipped = self._reader = None
         if not clean:
             mount.settle(self._headers, self._window, head, self._tail, above)
-        elif head.is_amended:
-            # What a later mount might take for torn stands in front of an entry then, which counts it.
+        if head.unsettled:
+            # An entry that says it: the number of the next record, and the cursor.
             try:
-                self._move(head.released, head.dropped, False)
+                self._move(head.released, head.dropped, True)
             except RingFull:
                 pass
 

@@ -5,13 +5,17 @@ from struct import unpack_from
 from flashring import checks
 from flashring.entries import BLANK, CURSOR, CURSOR_SIZE, DROP, PAGE, RECORD, blank, extent, marked, valid, void
 
+_IN_ONE = 2  # entries behind a move of the cursor in the same program
+_LONG_AGO = 4096
+
 
 class Walk:
     """Steps through one sector: `look` to its end, `find` to one record.
 
     After `look`: `at` (where what is valid ends), `next` (seq), `released`, `dropped`, `damaged` (records that stand
-    there and cannot be read), `settle` (where the last two entries start, 0 if there are fewer), `is_amended` (the last
-    entry does not fit and was counted). After `find` too: `mended` (entries in which a flipped bit was put right).
+    there and cannot be read), `settle` (where the last two entries start, 0 if there are fewer), `unsettled` (another
+    walk may not say the same: the last entry does not fit and was counted, or a move of the cursor in the last program
+    cannot be read). After `find` too: `mended` (entries in which a flipped bit was put right).
     """
 
     def __init__(self, unit):
@@ -26,7 +30,6 @@ class Walk:
         one that fits says that the steps to it went right. If it does not, all are checked.
         """
         self._torn_at = ()
-        self.is_amended = False
         if not self._walk(view, seed, at, first, released, dropped, -1, False):
             self._walk(view, seed, at, first, released, dropped, -1, True)
         if not blank(view, self.at):
@@ -51,7 +54,7 @@ class Walk:
             self.at = end or self.at
             self.next += records
             self.damaged += records
-        self.is_amended = end > 0 or records > 0
+        self.unsettled = end > 0 or records > 0
 
     def end(self, view):
         """Where the entry behind the last valid one would stand."""
@@ -73,6 +76,7 @@ class Walk:
         """False if something is wrong and `checked` is not set."""
         begin = at, seq, released, dropped
         self.damaged = self.mended = 0
+        unread = _LONG_AGO  # entries since a move of the cursor that cannot be read
         self.settle = before = 0
         last, last_seq = -1, seq
         before_seq = before_end = last_end = 0
@@ -94,6 +98,7 @@ class Walk:
                     return False
                 from flashring.repair import recover  # of no use in most of a node's life
 
+                failed = place
                 place, there, end = recover(self, view, place, seq, seed)
                 if not end:
                     if place < 0:
@@ -103,6 +108,8 @@ class Walk:
                             return self._walk(view, seed, *begin, target, True)
                         break
                     self.damaged += there - seq
+                    if there == seq and view[failed] in (CURSOR, DROP):
+                        unread = 0
                     at, seq = place, there
                     continue
                 records = there - seq
@@ -119,12 +126,14 @@ class Walk:
             before, before_seq, before_end = max(last, 0), last_seq, last_end
             last, last_seq, last_end = place, seq, end
             seq += records
+            unread += 1
             at = end
         if not checked and (target >= 0 or last >= 0 and not valid(view, last, at, last_seq, seed)):
             return False
         if not checked and before and not valid(view, before, before_end, before_seq, seed):
             return False  # a mount programs it once more, and must not program what it misread
         self.at, self.next, self.released, self.dropped, self.settle = at, seq, released, dropped, before
+        self.unsettled = unread <= _IN_ONE
         return True
 
     def _payload(self, view, at, end, index):
