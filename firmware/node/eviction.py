@@ -31,17 +31,17 @@ def evict(alerts, last, gap):
         return
     kept = [event for event in _events(alerts, first, last + 1) if event[0] in _KEPT]  # of one sector
     alarms = [event for event in kept if event[0] != wire.GAP]
-    there, copied, lesser = _behind(alerts, last + 1, following, set(alarms))
+    spans, copied, lesser = _behind(alerts, last + 1, following, set(alarms))
     lesser = lesser or len(kept) < last + 1 - first
     kept = [event for event in kept if event[0] == wire.GAP]
-    begin = _declared_before(kept + there, first)
-    event = bytes(gap(begin, last))
-    gaps = _merged([each for each in kept if not _within(each, begin, last)], there)
+    begin = _declared_before(spans + [_span(event) for event in kept if _is_own(event)], first)
+    gaps = [each for each in kept if not _within(each, begin, last)]
+    gaps = _merged(gaps, lambda: _gaps(alerts, last + 1, following))
     if len(gaps) >= _GAPS:  # and none adjoins another: much is damaged
         gaps.sort(key=_length)
         print("eviction: no room for %d of %d gaps" % (len(gaps) + 1 - _GAPS, len(gaps)))
     # First of all, so that no sector is opened before it is durable.
-    left = [] if any(other[14:24] == event[14:24] for other in there) else [event]
+    left = [] if (begin, last) in spans else [bytes(gap(begin, last))]
     left += gaps[1 - _GAPS :]
     if lesser:
         left += [each for each in alarms if each not in copied]
@@ -55,26 +55,26 @@ def evict(alerts, last, gap):
 
 
 def _behind(alerts, first, end, alarms):
-    """The gaps among the events first..end-1; which of `alarms` stand there, copied by a call that was cut before its
-    drop; whether there are events of less severity. Most of a ring may be alarms, too many to hold.
+    """Of the events first..end-1: the spans of this ring's gaps; which of `alarms` stand there, copied by a call that
+    was cut before its drop; whether there are events of less severity. They are too many to hold.
     """
-    gaps, copied, lesser = [], set(), False
+    spans, copied, lesser = [], set(), False
     for event in _events(alerts, first, end):
         if event[0] == wire.GAP:
-            gaps.append(event)
+            if _is_own(event):
+                spans.append(_span(event))
         elif event[0] != wire.ALARM:
             lesser = True
         elif event in alarms:
             copied.add(event)
-    return gaps, copied, lesser
+    return spans, copied, lesser
 
 
-def _declared_before(events, first):
-    """From where on all numbers before `first` are declared already. One gap then declares them all, and the ring does
-    not fill with gaps.
+def _declared_before(spans, first):
+    """From where on all numbers before `first` are declared already, by gaps of these `spans`. One gap then declares
+    them all, and the ring does not fill with gaps.
     """
-    spans = sorted([struct.unpack_from(_SPAN, event, 15) for event in events if _is_own(event)])
-    for lo, hi in reversed(spans):
+    for lo, hi in reversed(sorted(spans)):
         if lo < first <= hi + 1:
             first = lo
     return first
@@ -88,19 +88,25 @@ def _within(event, begin, last):
     """Whether `event` is a gap of this ring that one from `begin` to `last` declares too."""
     if not _is_own(event):
         return False
-    lo, hi = struct.unpack_from(_SPAN, event, 15)
+    lo, hi = _span(event)
     return begin <= lo and hi <= last
 
 
+def _span(event):
+    return struct.unpack_from(_SPAN, event, 15)
+
+
 def _merged(gaps, there):
-    """What declares all that `gaps` do and no gap in `there` does, those that adjoin as one."""
+    """What declares all that `gaps` do and no gap of `there()` does, those that adjoin as one. `there` is asked again
+    for as long as it joins: they are too many to hold.
+    """
     merged = []
     for gap in gaps:
         _take(merged, gap)
     more = True
     while more:
         more = False
-        for other in there:
+        for other in there():
             at, both = _find(merged, other)
             if both and (both == other or both != merged[at][3]):
                 merged.pop(at)
@@ -155,7 +161,7 @@ def _boot(event):
 
 
 def _length(gap):
-    lo, hi = struct.unpack_from(_SPAN, gap, 15)
+    lo, hi = _span(gap)
     return hi - lo
 
 
@@ -182,6 +188,10 @@ def _put(alerts, events):
         except flashring.RingFull:
             return False
     raise flashring.RingError("the alerts take no copies")
+
+
+def _gaps(alerts, first, end):
+    return (event for event in _events(alerts, first, end) if event[0] == wire.GAP)
 
 
 def _events(alerts, first, end):

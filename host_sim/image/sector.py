@@ -259,7 +259,7 @@ def _read_entries(sector: Sector, content: Content, torn_at: set[int]) -> set[in
     content.used = at = 26
     last, last_seq = 0, content.next
     while True:
-        at = entries.place(at)
+        begin, at = at, entries.place(at)
         if entries.blank(at):
             page = entries.behind_gap(at, content.next)
             if page:
@@ -280,7 +280,11 @@ def _read_entries(sector: Sector, content: Content, torn_at: set[int]) -> set[in
             if at < padded < len(sector.data) and entries.end_of(padded, content.next):
                 at = padded
                 continue
-            end = entries.repaired(at, content.next)
+            for start in sorted({begin, at}):  # an entry whose first byte is flipped to FFh looks like padding
+                end = entries.repaired(start, content.next)
+                if end:
+                    at = start
+                    break
         if not end:
             place, seq = entries.after_damage(at, content.next)
             direct = place > 0

@@ -87,21 +87,43 @@ def _is_one_stray_zero(view, at):
     return found > 0
 
 
-def newest(view, at, seq, seed):
+def _was_void(view, at):
+    """Whether all but one bit is 0 in the 8 bytes at `at`, where a mount puts zeros."""
+    ones = [byte for byte in view[at : at + 8] if byte]
+    return len(ones) == 1 and not ones[0] & ones[0] - 1
+
+
+def _was_nothing(walk, view, at):
+    """Whether one flipped bit explains what stands at `at`, and no entry does: nothing but blank, or padding and the
+    zeros of an earlier mount.
+    """
+    place = walk.rounded(at)
+    if at < place < len(view) and void(view, place):
+        return _is_one_stray_zero(view[:place], at)
+    return _is_one_stray_zero(view, at) or _was_void(view, at)
+
+
+def _nothing(walk, view, end):
+    """Whether nothing follows an entry that ends at `end`, but the zeros of an earlier mount."""
+    place = walk.aligned(view, end)
+    return blank(view, end) or place < len(view) and void(view, place) and view[end:place] == b"\xff" * (place - end)
+
+
+def newest(walk, view, at, seq, seed):
     """What the last entry, at `at`, holds if no cut can have torn it: (its end, its records, whether it fits now).
 
     One flipped bit is put right where the check says which it was. End 0: no single bit explains it; as many records
     may be gone as an entry can hold.
     """
-    if at + 3 > len(view) or void(view, at) or _is_one_stray_zero(view, at):
+    if at + 3 > len(view) or void(view, at):
         return 0, 0, False
     for end, records in _lengths(view, at, seq, seed):
-        if blank(view, end):
+        if _nothing(walk, view, end):
             return end, records, True
     end, records = extent(view, at)
-    if not end or not blank(view, end) or not _one_flip(view, at, end, seq, seed):
-        return 0, _MOST, False
-    return end, records, view[at] >= RECORD and mend(view[at:end], entry_seed(seed, at, seq))
+    if end and _nothing(walk, view, end) and _one_flip(view, at, end, seq, seed):
+        return end, records, view[at] >= RECORD and mend(view[at:end], entry_seed(seed, at, seq))
+    return 0, 0 if _was_nothing(walk, view, at) else _MOST, False
 
 
 def _proves(walk, view, at, seq, seed):
@@ -115,8 +137,9 @@ def _proves(walk, view, at, seq, seed):
     return after < len(view) and valid_at(view, after, seq + records, seed)
 
 
-def recover(walk, view, at, seq, seed):
+def recover(walk, view, before, at, seq, seed):
     """How a `Walk` goes on at an entry that does not fit: (place, seq there, its end if it was put right, else 0).
+    `before`: the end of the last one, from where to `at` it looks like padding.
 
     Damage is told from a tear by what follows: an entry whose check knows how many records come before it, or two of
     them, if more than one flipped bit is at fault. Place -1: nothing does. No entry is put right otherwise, or a torn
@@ -127,10 +150,11 @@ def recover(walk, view, at, seq, seed):
     place = walk.rounded(at)
     if place > at and place < len(view) and valid_at(view, place, seq, seed):
         return place, seq, 0  # it was padding
-    for end, records in _lengths(view, at, seq, seed):
-        place = walk.aligned(view, end)
-        if place < len(view) and valid_at(view, place, seq + records, seed):
-            return at, seq + records, end
+    for start in (before, at) if before < at else (at,):
+        for end, records in _lengths(view, start, seq, seed):
+            place = walk.aligned(view, end)
+            if place < len(view) and valid_at(view, place, seq + records, seed):
+                return start, seq + records, end
     place, there = at, seq
     end, records = extent(view, at)
     long_end, following = (end, seq + records) if end and view[at] >= RECORD else (0, 0)

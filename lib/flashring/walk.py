@@ -13,7 +13,7 @@ class Walk:
     """Steps through one sector: `look` to its end, `find` to one record.
 
     After `look`: `at` (where what is valid ends), `next` (seq), `released`, `dropped`, `damaged` (records that stand
-    there and cannot be read), `settle` (where the last two entries start, 0 if there are fewer), `unsettled` (another
+    there and cannot be read), `settle` (where the last three entries start, 0 if there are fewer), `unsettled` (another
     walk may not say the same: the last entry does not fit and was counted, or a move of the cursor in the last program
     cannot be read). After `find` too: `mended` (entries in which a flipped bit was put right).
     """
@@ -46,7 +46,7 @@ class Walk:
         """Count what stands behind the last entry that fits: it was whole once, for nothing was torn."""
         from flashring.repair import newest
 
-        end, records, fits = newest(view, self.end(view), self.next, seed)
+        end, records, fits = newest(self, view, self.end(view), self.next, seed)
         if fits:
             self._walk(view, seed, at, first, released, dropped, -1, True)
             self.mended += 1
@@ -77,9 +77,8 @@ class Walk:
         begin = at, seq, released, dropped
         self.damaged = self.mended = 0
         unread = _LONG_AGO  # entries since a move of the cursor that cannot be read
-        self.settle = before = 0
+        third = third_seq = third_end = second = second_seq = second_end = last_end = 0
         last, last_seq = -1, seq
-        before_seq = before_end = last_end = 0
         while True:
             place = self._place(view, at, seq, seed)
             if place < 0:
@@ -99,7 +98,7 @@ class Walk:
                 from flashring.repair import recover  # of no use in most of a node's life
 
                 failed = place
-                place, there, end = recover(self, view, place, seq, seed)
+                place, there, end = recover(self, view, at, place, seq, seed)
                 if not end:
                     if place < 0:
                         if last_seq < seq and self.beyond(view, at, last_seq, seed) >= 0:
@@ -123,16 +122,19 @@ class Walk:
                 released = unpack_from("<I", view, place + 1)[0]
                 if view[place] == DROP:
                     dropped = unpack_from("<I", view, place + 5)[0]
-            before, before_seq, before_end = max(last, 0), last_seq, last_end
+            third, third_seq, third_end = second, second_seq, second_end
+            second, second_seq, second_end = max(last, 0), last_seq, last_end
             last, last_seq, last_end = place, seq, end
             seq += records
             unread += 1
             at = end
         if not checked and (target >= 0 or last >= 0 and not valid(view, last, at, last_seq, seed)):
             return False
-        if not checked and before and not valid(view, before, before_end, before_seq, seed):
+        if not checked and second and not valid(view, second, second_end, second_seq, seed):
             return False  # a mount programs it once more, and must not program what it misread
-        self.at, self.next, self.released, self.dropped, self.settle = at, seq, released, dropped, before
+        if not checked and third and not valid(view, third, third_end, third_seq, seed):
+            return False
+        self.at, self.next, self.released, self.dropped, self.settle = at, seq, released, dropped, third
         self.unsettled = unread <= _IN_ONE
         return True
 

@@ -365,6 +365,35 @@ def test_a_large_ring_of_alarms_is_evicted_in_little_memory():
     assert newest == number - 1 > 1800
 
 
+def test_a_large_ring_of_gaps_is_evicted_in_little_memory():
+    made = Store(CutFlash(22), {"journal": (0, 3), "alerts": (3, 16), "frames": (19, 3)}, 3, _Keeper(), _BootLog())
+    made.mount(True)
+    number = 0
+    while made.alerts._head.lap < 14:
+        number += 1
+        made._declare(0, number, number, 1, 1)
+    gc.collect()
+    ballast = []
+    while gc.mem_free() > 80 * 1024:
+        ballast.append(bytearray(64))
+        if len(ballast) % 64 == 0:
+            gc.collect()
+    while not made.alerts.dropped:
+        number += 1
+        made._declare(0, number, number, 1, 1)
+    ballast.clear()
+    told, before = 0, -1
+    while told != before:
+        before = told
+        for event in made.events():
+            if event[0] == wire.GAP:
+                ring, lo, hi, _, readings = struct.unpack_from("<BIIBI", event, 14)
+                if ring == 0 and lo <= told + 1:
+                    assert readings == hi - lo + 1
+                    told = max(told, hi)
+    assert told == number > 1500
+
+
 def test_a_cut_while_alarms_are_copied_forward_loses_none():
     prepared = CutFlash(10)
     made = _store(prepared)

@@ -121,7 +121,7 @@ def _gap(lo: int, hi: int, boot: int = 3, ring: int = 2, reason: int = 1) -> byt
     ),
 )
 def test_gaps_that_adjoin_become_one(gaps: list[bytes], there: list[bytes], expected: list[bytes]) -> None:
-    assert sorted(eviction._merged(gaps, there)) == sorted(expected)
+    assert sorted(eviction._merged(gaps, lambda: there)) == sorted(expected)
 
 
 def _gaps_not_merged(patch: pytest.MonkeyPatch) -> None:
@@ -147,9 +147,9 @@ def _what_is_behind_taken_for_copied(patch: pytest.MonkeyPatch) -> None:
     """A gap behind the sector that adjoins one in it is taken to declare that, too."""
     merged = eviction._merged
 
-    def over(gaps: list[bytes], there: list[bytes]) -> list[bytes]:
-        begins = {each[14:19] for each in there if each[0] == torture.GAP}
-        ends = {each: int.from_bytes(each[19:23], "little") + 1 for each in merged(gaps, [])}
+    def over(gaps: list[bytes], there: Callable[[], list[bytes]]) -> list[bytes]:
+        begins = {each[14:19] for each in there()}
+        ends = {each: int.from_bytes(each[19:23], "little") + 1 for each in merged(gaps, list)}
         return [each for each, end in ends.items() if each[14:15] + end.to_bytes(4, "little") not in begins]
 
     patch.setattr(eviction, "_merged", over)

@@ -1,5 +1,5 @@
-"""A move of the cursor that a cut has torn before a record in the same program, which is whole: what a mount has said of
-the cursor, every later one says, however the torn bits read by then.
+"""A move of the cursor that a cut has torn before a whole record in the same program: what a mount has said of the
+cursor, every later one says, however the torn bits read by then.
 """
 
 from __future__ import annotations
