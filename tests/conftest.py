@@ -13,7 +13,7 @@ import shutil
 
 import pytest
 
-pytest_plugins = ["vmtest", "pytester"]
+pytest_plugins = ["beside", "vmtest", "pytester"]
 
 CI = os.environ.get("CI") == "true"
 # Daemons live in sbin, which is not on every user's path.

@@ -13,6 +13,8 @@ from host_sim.bench import BenchBoard
 from host_sim.node import SimulationError
 from tools import nodefile
 
+pytestmark = pytest.mark.beside
+
 NODES = {"esp32": "greenhouse", "pico_w": "cellar"}
 
 

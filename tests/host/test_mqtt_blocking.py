@@ -18,6 +18,8 @@ import pytest
 
 from cloud import pki
 
+pytestmark = pytest.mark.beside
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "device" / "mqttattacked.py"
 
@@ -141,12 +143,8 @@ def _check(said: dict, what: set[str]) -> None:
     assert said["grown"] < 4096, said
 
 
-@pytest.fixture(scope="module", params=["own", "umqtt"])
-def client(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("client", ["own", "umqtt"])
 def test_a_peer_in_plain_tcp(name: str, client: str) -> None:
     talk, what = PLAIN[name]
     said = _attack(talk, client, heap="96K" if client == "own" else "128K")

@@ -25,7 +25,8 @@ from cloud import pki
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "device" / "mqttnode.py"
 
-MOSQUITTO = pytest.param("mosquitto", marks=pytest.mark.needs("mosquitto"))
+BROKERS = ["nats", pytest.param("mosquitto", marks=pytest.mark.needs("mosquitto"))]
+CLIENTS = ["own", "umqtt"]  # ours, or the adapter over the stand-in for umqtt.simple
 
 
 class Broker(NamedTuple):
@@ -124,14 +125,14 @@ def _serve(name: str, folder: Path, certificates: Certificates | None = None) ->
         process.wait()
 
 
-@pytest.fixture(params=["nats", MOSQUITTO])
+@pytest.fixture(params=BROKERS)
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     """A broker on a free port that wants a password, ended by its process id."""
     with _serve(request.param, tmp_path) as running:
         yield running
 
 
-@pytest.fixture(params=["nats", MOSQUITTO])
+@pytest.fixture(params=BROKERS)
 def tls_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     """The same with mutual TLS in place of the password, as the cloud sets it up."""
     authority = pki.Authority(tmp_path)
@@ -140,9 +141,8 @@ def tls_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broke
         yield running
 
 
-@pytest.fixture(params=["own", "umqtt"])
+@pytest.fixture(params=CLIENTS)
 def client(request: pytest.FixtureRequest) -> str:
-    """Our client, or the adapter over the stand-in for umqtt.simple."""
     return request.param
 
 
@@ -187,16 +187,23 @@ def test_every_size_to_1024_and_either_qos(broker: Broker, client: str) -> None:
     assert _run("sizes", client, broker.port) == "whole 25\n"
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("piece", [1, 7])
-def test_packets_split_anywhere(broker: Broker, client: str, piece: int) -> None:
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("name", BROKERS)
+def test_packets_split_anywhere(tmp_path: Path, name: str, client: str, piece: int) -> None:
     """The same through a way that passes a few bytes at a time."""
-    with Narrow(broker.port, piece) as narrow:
+    with _serve(name, tmp_path) as broker, Narrow(broker.port, piece) as narrow:
         assert _run("sizes", client, narrow.port) == "whole 25\n"
 
 
-def test_keepalive_keeps_and_its_lack_ends(broker: Broker, client: str) -> None:
+@pytest.mark.beside
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("name", BROKERS)
+def test_keepalive_keeps_and_its_lack_ends(tmp_path: Path, name: str, client: str) -> None:
     """Two pings through a second's keepalive; then nobody pings, and the broker ends it."""
-    said = _run("idle", client, broker.port)
+    with _serve(name, tmp_path) as broker:
+        said = _run("idle", client, broker.port)
     assert re.fullmatch(r"pings 2\nfault (eof|socket) 1\n", said), said
 
 
@@ -215,13 +222,17 @@ def test_killed_broker_is_a_fault_in_bounded_time(broker: Broker, client: str) -
         vm.wait()
 
 
-def test_stopped_broker_is_a_fault_in_bounded_time(broker: Broker, client: str) -> None:
+@pytest.mark.beside
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("name", BROKERS)
+def test_stopped_broker_is_a_fault_in_bounded_time(tmp_path: Path, name: str, client: str) -> None:
     """A broker that hangs with its connections open: only the deadlines notice."""
-    os.kill(broker.process.pid, signal.SIGSTOP)
-    began = time.monotonic()
-    said = _run("refused", client, broker.port)
-    assert said == "fault connack 1\n"
-    assert 2 <= time.monotonic() - began < 5
+    with _serve(name, tmp_path) as broker:
+        os.kill(broker.process.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        said = _run("refused", client, broker.port)
+        assert said == "fault connack 1\n"
+        assert 2 <= time.monotonic() - began < 5
 
 
 def test_a_wrong_password_is_refused(broker: Broker, client: str) -> None:

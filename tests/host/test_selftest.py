@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from benchkit import ROOT, prompt_of, put_ports, running
 
 from host_sim.bench import BenchBoard
 from host_sim.hardware import rings
 from tools import catalogue, nodefile
+
+pytestmark = pytest.mark.beside
 
 SECTOR = 4096
 CHECKS = 27

@@ -14,6 +14,8 @@ from host_sim.cloudend import CloudEnd
 from tools import nodefile
 from tools.console import DONE, REFUSED, Line, ask
 
+pytestmark = pytest.mark.beside
+
 NODES = {"esp32": "greenhouse", "pico_w": "cellar"}
 
 

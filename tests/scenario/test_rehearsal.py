@@ -14,6 +14,8 @@ from host_sim.bench import BenchBoard
 from host_sim.cloudend import CloudEnd
 from tools import nodefile
 
+pytestmark = pytest.mark.beside
+
 PIN = 15
 NODES = {"esp32": "greenhouse", "pico_w": "cellar"}
 
