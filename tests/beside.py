@@ -15,11 +15,14 @@ from typing import Any, cast
 import pytest
 
 # Enough that the machine does not wait too; what a thread starts is mostly a process that sleeps.
-AT_ONCE = 6
+AT_ONCE = 8
+
+
+Begun = dict[str, "Future[None]"]  # by the tests' node ids
 
 
 @pytest.fixture(scope="module")
-def _begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+def _begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     """The marked tests of a file that are selected, each begun."""
     pool = ThreadPoolExecutor(AT_ONCE)
 
@@ -56,6 +59,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Waits for a marked test in place of calling it."""
     if not _is_marked(pyfuncitem):
         return None
-    begun = cast("dict[str, Future[None]]", pyfuncitem.funcargs[_begun.__name__])
+    begun = cast(Begun, pyfuncitem.funcargs[_begun.__name__])
     begun[pyfuncitem.nodeid].result()
     return True

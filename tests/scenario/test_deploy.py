@@ -55,6 +55,7 @@ def uf2_of(flash: Path, version: bytes) -> bytes:
     return image
 
 
+@pytest.mark.beside
 @pytest.mark.parametrize("node", ["greenhouse", "cellar"])
 def test_from_a_provisioned_node_to_its_readings_and_a_second_deploy(tmp_path: Path, node: str) -> None:
     asyncio.run(asyncio.wait_for(rehearse(tmp_path, node), 115))
@@ -129,6 +130,7 @@ async def wakes(board: BenchBoard) -> None:
     assert b"Traceback" not in (words := board.console_log.read_bytes()[said:]) and b"formatting" not in words
 
 
+@pytest.mark.beside
 def test_a_running_pico_gets_its_firmware_by_command_and_keeps_its_files(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(firmware(tmp_path), 60))
 
@@ -148,6 +150,7 @@ async def firmware(folder: Path) -> None:
         assert VERSION in (board.folder / "flash.bin").read_bytes()[:0x8000]
 
 
+@pytest.mark.beside
 def test_a_node_whose_console_is_locked_has_a_good_first_boot(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(deploy_locked(tmp_path), 90))
 
