@@ -1,10 +1,12 @@
 """pytest plugin: tests that mostly wait, run side by side.
 
-A test that waits for a deadline or a watchdog costs its whole length while the machine is idle. Tests of a file that
-are marked `@pytest.mark.beside` all begin, in threads, when the first of them is reached; each is still told apart,
-with its own result, in its own place. Such a test takes nothing but its parameters, `tmp_path` and fixtures of a wider
-scope than its own, and shares nothing with the others of its file that it changes. It begins even if a mark then skips
-it.
+A test that waits for a deadline or a watchdog costs its whole length while the machine is idle. Tests that are marked
+`@pytest.mark.beside` begin together, in threads, when the first test of their file does; each is still told apart, with
+its own result, in its own place. What they would disturb stands behind them in the file.
+
+Such a test takes nothing but its parameters, `tmp_path` and fixtures of a wider scope than its own, and shares nothing
+with the others of its file that it changes. It begins even if a mark then skips it. `beside(2)`: two at a time at most,
+for tests that not only wait.
 """
 
 import inspect
@@ -14,7 +16,6 @@ from typing import Any, cast
 
 import pytest
 
-# Enough that the machine does not wait too; what a thread starts is mostly a process that sleeps.
 AT_ONCE = 8
 
 
@@ -24,7 +25,8 @@ Begun = dict[str, "Future[None]"]  # by the tests' node ids
 @pytest.fixture(scope="module")
 def _begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
     """The marked tests of a file that are selected, each begun."""
-    pool = ThreadPoolExecutor(AT_ONCE)
+    marked = [item for item in request.session.items if item.path == request.path and _is_marked(item)]
+    pool = ThreadPoolExecutor(min(_at_once(item) for item in marked))
 
     def begin(item: pytest.Function) -> Future[None]:
         chosen = item.callspec.params if hasattr(item, "callspec") else {}
@@ -37,21 +39,28 @@ def _begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         test: Callable[..., None] = item.obj
         return pool.submit(test, **{name: argument(name) for name in inspect.signature(test).parameters})
 
-    marked = [item for item in request.session.items if item.path == request.path and _is_marked(item)]
     try:
         yield {item.nodeid: begin(item) for item in marked if isinstance(item, pytest.Function)}
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def _at_once(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("beside")
+    return mark.args[0] if mark and mark.args else AT_ONCE
+
+
 def _is_marked(item: pytest.Item) -> bool:
     return item.get_closest_marker("beside") is not None
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Lets a marked test have what was begun."""
-    if isinstance(item, pytest.Function) and _is_marked(item):
-        item.fixturenames.append(_begun.__name__)
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets the first test that runs of a file with marked ones begin them."""
+    files = {item.path for item in items if _is_marked(item)}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path in files:
+            item.fixturenames.insert(0, _begun.__name__)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -53,10 +53,14 @@ class RamDisk:
     def __init__(self, data=None):
         self._data = bytearray(data or 32 * 512)
 
-    def after_cut(self):
-        """What stands on it, as another device."""
+    def content(self):
+        """A copy of all that stands on it."""
+        return bytes(self._data)
+
+    def after_cut(self, content=None):
+        """What stands on it, or `content`, as another device."""
         self.gone = True
-        return RamDisk(self._data)
+        return RamDisk(content or self._data)
 
     def readblocks(self, block, buf, off=0):
         """Fill `buf`."""
@@ -94,11 +98,13 @@ def fresh_disk():
     return disk
 
 
-def remount(disk):
-    """As after a cut: what littlefs had in RAM is gone. Returns the disk that stands for `disk` from here on."""
+def remount(disk, content=None):
+    """As after a cut: what littlefs had in RAM is gone. Returns the disk that stands for `disk` from here on; it holds
+    `content` if that is given.
+    """
     os.chdir("/")
     vfs.umount("/ram")
-    disk = disk.after_cut()
+    disk = disk.after_cut(content)
     vfs.mount(vfs.VfsLfs2(disk), "/ram")
     os.chdir("/ram")
     return disk

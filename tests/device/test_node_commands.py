@@ -265,6 +265,15 @@ class _World:
             control.received(_cmd(7, self.op, args=self.args, nonce=nonce), 0)
         return True
 
+    def stored(self):
+        """What outlives a power cut: bytes of both memories, and how many sessions there were."""
+        return bytes(self.board.flash.cells), self.disk.content(), self.sessions
+
+    def restore(self, stored):
+        """Stand where another world stood when it was `stored`."""
+        self.board.flash.cells[:], content, self.sessions = stored
+        self.disk = remount(self.disk, content)
+
     def wake(self):
         asyncio.new_event_loop()
         self.node = node = app.Node(self.board)
@@ -457,23 +466,30 @@ def test_identify_blinks_and_refuses_what_makes_no_sense():
     assert world.results()[0][2] == REFUSED
 
 
+def _waiting(op):
+    """What is stored where 300 rows and the next contact's command are ahead of a node."""
+    world = _World(op)
+    world.offers = False
+    world.wake()
+    store = world.node.store
+    for number in range(300):
+        store.append_row(2, 1, WALL + number, 3, 0, world.node.sampler.values)
+    store.journal.release(store.journal.range()[2] - 1)
+    return world.stored()
+
+
 def _cut_everywhere(op, check, in_turn=False):
     """Cuts the supply at each flash operation of the waking that brings the command, of rings and littlefs alike, and
     once more in the boot that follows. Each tears in three ways; `in_turn`: in one, another at the next operation.
     """
+    stored = _waiting(op)
     operations, cut = 0, True
     while cut:
         operations += 1
         for part in (0, 3, 8)[operations % 3 :][:1] if in_turn else (0, 3, 8):
             world = _World(op)
-            world.offers = False
-            world.wake()
-            store = world.node.store
-            for number in range(300):
-                store.append_row(2, 1, WALL + number, 3, 0, world.node.sampler.values)
-            store.journal.release(store.journal.range()[2] - 1)
+            world.restore(stored)
             resets = world.board.power.resets
-            world.offers = True
             world.power_on()
             world.disk.supply = flash = world.board.flash
             flash.left, flash.part = operations, part

@@ -93,8 +93,7 @@ def consumers(cloud: kit.Cloud) -> dict[str, str]:
     return asyncio.run(ask())
 
 
-def test_a_worker_killed_amid_load(cloud: kit.Cloud) -> None:
-    """kill -9 of one and the other in turn: each record in once, none acknowledged before its commit, both at work."""
+def kill_amid_load(cloud: kit.Cloud) -> None:
     nodes = [node_of(cloud, f"load{number}") for number in range(4)]
     total, acked = 200, [0] * len(nodes)
     for node in nodes:
@@ -244,3 +243,10 @@ def test_a_hold_is_passed_by_whoever_commits(cloud: kit.Cloud) -> None:
     after = node.ack(lambda ack: ack["flags"] == 0)
     assert after[2]["cum"] == 1 and after["ackno"] > hold
     node.close()
+
+
+@pytest.mark.beside
+def test_a_worker_killed_amid_load(tmp_path: Path) -> None:
+    """kill -9 of one and the other in turn: each record in once, none acknowledged before its commit, both at work."""
+    with kit.Cloud(tmp_path, "--workers", "2") as cloud:
+        kill_amid_load(cloud)

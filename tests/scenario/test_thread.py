@@ -54,7 +54,7 @@ def tampered(quiet, tmp_path):
     database.close()
 
 
-@pytest.mark.beside
+@pytest.mark.beside(3)
 @pytest.mark.parametrize("board", ["esp32c3", "esp32s3", "pico2_w"])
 def test_the_thread_holds_on_the_other_boards_too(tmp_path, board):
     """With processes killed; esp32 and pico_w are the examples that every other test here runs."""
@@ -93,7 +93,7 @@ def test_an_added_database_row_fails_the_run(tampered):
     assert done.returncode == 1 and "NOT BALANCED" in done.stdout
 
 
-@pytest.mark.beside
+@pytest.mark.beside(3)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kill_9_at_50_seeded_moments_loses_and_doubles_nothing(tmp_path, seed):
     """Nodes between two requests and in mid-program, ingest and broker in mid-contact."""
