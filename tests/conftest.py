@@ -18,12 +18,27 @@ pytest_plugins = ["beside", "vmtest", "pytester"]
 CI = os.environ.get("CI") == "true"
 # Daemons live in sbin, which is not on every user's path.
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+# What takes longest, longest first: begun at the end, it would leave the other processors idle.
+LONGEST = (
+    "test_thread", "test_deploy", "test_flash_esp", "test_flash_deploy", "test_storm", "test_session", "test_cli",
+    "test_cloud_attack", "test_cable", "test_pico", "test_rehearsal", "test_node_commands", "test_commands",
+    "test_selftest", "test_bench_board", "test_ring", "test_faults_stages", "test_policy", "test_cloud_pages",
+    "test_cloud_auth", "test_cloud_serve", "test_cloud_boards", "test_cloud_workers", "test_mqtt_broker",
+    "test_ring_foreign", "test_link", "test_node_app", "test_faults_cloud", "test_console", "test_view",
+)  # fmt: skip
 MISSING = pytest.StashKey[dict[str, int]]()
 NOT_GIVEN = pytest.StashKey[dict[tuple[str, str], int]]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist take files in our order; its own puts those with few tests last."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that want an environment variable which is not set."""
+    """Put the longest files first; leave out the tests that want an environment variable which is not set."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
     wanting = []
     for item in items:
         mark = item.get_closest_marker("given")
