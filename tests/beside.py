@@ -60,7 +60,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = {item.path for item in items if _is_marked(item)}
     for item in items:
         if isinstance(item, pytest.Function) and item.path in files:
-            item.fixturenames.insert(0, _begun.__name__)
+            # Behind the fixtures that a test has without asking, for these may be meant for the marked ones too.
+            asked = inspect.signature(item.obj).parameters
+            names = item.fixturenames
+            names.insert(next((i for i, name in enumerate(names) if name in asked), len(names)), _begun.__name__)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -102,9 +102,10 @@ class RomLoader:
         self._pending = b""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        self.port = os.ttyname(self._slave)
+        self._master, slave = os.openpty()
+        tty.setraw(slave)
+        self.port = os.ttyname(slave)
+        self._open = [self._master, slave]
 
     def start(self) -> RomLoader:
         """Serve from here on."""
@@ -124,9 +125,9 @@ class RomLoader:
         self.stop()
 
     def _unplug(self) -> None:
-        for fd in (self._master, self._slave):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        """Once: later the numbers may be those of somebody else's files."""
+        while self._open:
+            os.close(self._open.pop())
 
     # Frames
 

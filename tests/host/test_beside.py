@@ -11,6 +11,12 @@ import pytest
 
 together = threading.Barrier(3, timeout=10)
 
+made = []
+
+@pytest.fixture(scope="module", autouse=True)
+def readied():
+    made.append("ready")
+
 @pytest.fixture(scope="module")
 def shared():
     return []
@@ -18,6 +24,7 @@ def shared():
 @pytest.mark.beside
 @pytest.mark.parametrize("number", [1, 2])
 def test_waits(number, tmp_path, shared):
+    assert made == ["ready"]
     together.wait()
     (tmp_path / "mine").touch(exist_ok=False)
     shared.append(number)

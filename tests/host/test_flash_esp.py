@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ NAMES = ["esp32", "esp32c3", "esp32s3"]
 NOISE = bytes(range(256)) * 16
 
 
-@pytest.fixture(autouse=True)
-def hasty(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """esptool waits less long for answers that never come."""
     path = tmp_path_factory.getbasetemp() / "esptool.cfg"
     path.write_text("[esptool]\ntimeout = 1\nconnect_attempts = 1\nerase_write_timeout_per_mb = 4\n")
-    monkeypatch.setenv("ESPTOOL_CFGFILE", str(path))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ESPTOOL_CFGFILE", str(path))
+        yield
 
 
 def written(board: Board, flash: NorFlash) -> bool:
@@ -47,6 +50,7 @@ def flash(chip: RomLoader, board: Board = ESP32, may_erase: bool = False) -> dic
         return loader.flash(connected, image, lambda: may_erase, lambda text: None, lambda done, total: None)
 
 
+@pytest.mark.beside(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_blank_chip_is_flashed_byte_for_byte_and_only_once(name: str) -> None:
     board = boards.load(name)
@@ -58,6 +62,7 @@ def test_a_blank_chip_is_flashed_byte_for_byte_and_only_once(name: str) -> None:
         assert (again["written"], again["erased"], chip.blocks) == (False, False, blocks)
 
 
+@pytest.mark.beside(4)
 def test_without_the_stub_the_rom_itself_does_the_same(tmp_path: Path) -> None:
     """The slow way of the bare ROM, by esptool's command line: the simulated ROM, not only its stub, is real."""
     (tmp_path / "image.bin").write_bytes(esp_image(ESP32))
@@ -71,6 +76,7 @@ def test_without_the_stub_the_rom_itself_does_the_same(tmp_path: Path) -> None:
         assert not {0xD0, 0xD1, 0xD2} & set(chip.operations)
 
 
+@pytest.mark.beside(4)
 def test_what_the_node_has_stored_stays_when_the_layout_is_ours() -> None:
     with RomLoader("ESP32", NorFlash(ESP32.flash_size)) as chip:
         flash(chip)
@@ -81,6 +87,7 @@ def test_what_the_node_has_stored_stays_when_the_layout_is_ours() -> None:
         assert chip.flash.cells[0x200000:0x201000] == chip.flash.cells[0x300000:0x301000] == NOISE
 
 
+@pytest.mark.beside(4)
 def test_another_layout_is_erased_only_when_that_was_allowed() -> None:
     """As a stock MicroPython leaves it: its filesystem begins where our ring lies."""
     stock = NorFlash(ESP32.flash_size)
@@ -104,6 +111,7 @@ def test_a_forgotten_erase_would_show() -> None:
     assert flash.cells[:4096] == b"\xff" * 4096 and flash.cells[4096:] == b"\x0f" * 4096
 
 
+@pytest.mark.beside(4)
 @pytest.mark.parametrize(
     ("chip", "size", "said"),
     [
@@ -120,12 +128,14 @@ def test_another_chip_or_a_smaller_flash_is_left_alone(chip: str, size: int, sai
         assert caught.value.status == 2 and connected.flash.cells == before
 
 
+@pytest.mark.beside(4)
 def test_a_bit_that_turns_on_the_wire_is_sent_again() -> None:
     with RomLoader("ESP32", NorFlash(ESP32.flash_size), Faults(flip_on_wire=2)) as chip:
         flash(chip)
         assert written(ESP32, chip.flash) and chip.faults == Faults()
 
 
+@pytest.mark.beside(4)
 def test_a_lost_block_is_said_and_the_same_command_recovers() -> None:
     with RomLoader("ESP32", NorFlash(ESP32.flash_size), Faults(lose=2)) as chip:
         with pytest.raises(FlashError, match="No more data to read from the serial port; run the same command again"):
@@ -134,6 +144,7 @@ def test_a_lost_block_is_said_and_the_same_command_recovers() -> None:
         assert written(ESP32, chip.flash)
 
 
+@pytest.mark.beside(4)
 def test_a_cell_that_does_not_take_its_bit_is_found_and_the_same_command_recovers() -> None:
     with RomLoader("ESP32", NorFlash(ESP32.flash_size), Faults(flip_in_flash=2)) as chip:
         with pytest.raises(FlashError, match="MD5 of file does not match.*; run the same command again") as caught:
@@ -143,6 +154,7 @@ def test_a_cell_that_does_not_take_its_bit_is_found_and_the_same_command_recover
         assert written(ESP32, chip.flash)
 
 
+@pytest.mark.beside(4)
 @pytest.mark.parametrize("block", [1, 3])
 def test_a_cable_pulled_while_writing_is_said_and_the_same_command_recovers(block: int) -> None:
     cells = NorFlash(ESP32.flash_size, NOISE)
@@ -163,29 +175,6 @@ def test_a_port_that_is_not_there_is_no_board_that_went_away(tmp_path: Path) -> 
         pass
 
 
-def test_nobody_at_the_other_end_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    monkeypatch.setattr(loader, "_ATTEMPTS", 1)
-    _, slave = os.openpty()
-    with pytest.raises(FlashError, match="no ESP32 answers; hold its BOOT button"), Loader(os.ttyname(slave), ESP32):
-        pass
-
-
-@pytest.mark.parametrize("checked", [True, False])
-def test_a_busy_port_is_said_and_the_same_command_recovers(monkeypatch: pytest.MonkeyPatch, checked: bool) -> None:
-    """Whether our own look at the port finds it taken, or esptool does, a moment later."""
-    with RomLoader("ESP32", NorFlash(ESP32.flash_size)) as chip:
-        with serial.Serial(chip.port, exclusive=True) as other, monkeypatch.context() as patched:
-            if not checked:
-                patched.setattr(ports, "open_serial", lambda port: other)
-                patched.setattr(other, "close", lambda: None)
-            with pytest.raises(FlashError, match="another program has it open; close that one and run") as said:
-                flash(chip)
-            assert said.value.status == 1 and "\n" not in str(said.value) and not chip.operations
-        assert flash(chip)["written"]
-
-
 def test_esptool_is_a_program_and_no_part_of_ours() -> None:
     """Its licence is the GPL, ours is not."""
     for source in (ROOT / "tools").rglob("*.py"):
@@ -195,6 +184,7 @@ def test_esptool_is_a_program_and_no_part_of_ours() -> None:
             assert not any(name.partition(".")[0] == "esptool" for name in names), source
 
 
+@pytest.mark.beside(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_backup_is_the_whole_flash_and_erase_leaves_nothing(name: str) -> None:
     board = replace(boards.load(name), flash_size=0x100000)
@@ -246,6 +236,7 @@ def test_a_table_is_read_as_it_was_written() -> None:
     assert partition_table.decode(NOISE[:0xC00]) is None
 
 
+@pytest.mark.beside(4)
 def test_firmware_only_leaves_a_provisioned_node_for_later(tmp_path: Path) -> None:
     (tmp_path / "fw.bin").write_bytes(esp_image(ESP32))
     node = tmp_path / "greenhouse.toml"
@@ -263,6 +254,7 @@ def test_firmware_only_leaves_a_provisioned_node_for_later(tmp_path: Path) -> No
         assert written(ESP32, chip.flash)
 
 
+@pytest.mark.beside(4)
 def test_the_command_flashes_checks_and_tells_in_json(tmp_path: Path) -> None:
     image = tmp_path / "fw.bin"
     image.write_bytes(esp_image(ESP32))
@@ -281,3 +273,29 @@ def test_the_command_flashes_checks_and_tells_in_json(tmp_path: Path) -> None:
         done = subprocess.run([*command, "--fw", str(image)], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
         assert "damaged" in done.stderr and len(chip.operations) == seen
+
+
+# Behind all that runs side by side: these change what the others use.
+
+
+def test_nobody_at_the_other_end_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    monkeypatch.setattr(loader, "_ATTEMPTS", 1)
+    _, slave = os.openpty()
+    with pytest.raises(FlashError, match="no ESP32 answers; hold its BOOT button"), Loader(os.ttyname(slave), ESP32):
+        pass
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_busy_port_is_said_and_the_same_command_recovers(monkeypatch: pytest.MonkeyPatch, checked: bool) -> None:
+    """Whether our own look at the port finds it taken, or esptool does, a moment later."""
+    with RomLoader("ESP32", NorFlash(ESP32.flash_size)) as chip:
+        with serial.Serial(chip.port, exclusive=True) as other, monkeypatch.context() as patched:
+            if not checked:
+                patched.setattr(ports, "open_serial", lambda port: other)
+                patched.setattr(other, "close", lambda: None)
+            with pytest.raises(FlashError, match="another program has it open; close that one and run") as said:
+                flash(chip)
+            assert said.value.status == 1 and "\n" not in str(said.value) and not chip.operations
+        assert flash(chip)["written"]
