@@ -301,6 +301,7 @@ def test_what_flashes_and_deploys_imports_nothing_of_one_system_only() -> None:
             assert not found & POSIX_ONLY, f"{source}: {found}"
 
 
+@pytest.mark.beside
 @pytest.mark.timeout(400)
 def test_what_pip_installs_works_on_its_own(tmp_path: Path) -> None:
     """`pip install .` with its dependencies and nothing else into an empty environment; the checkout is far."""

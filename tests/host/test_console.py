@@ -74,13 +74,22 @@ def answers(line: str) -> str:
     return "boot    3\r\nboard   x\r\n" if line == "status" else "error: unknown command\r\n"
 
 
+@contextlib.contextmanager
+def plugged(folder: Path) -> Iterator[Node]:
+    """A node whose port is there."""
+    made = Node(folder / "port", answers)
+    made.plug()
+    try:
+        yield made
+    finally:
+        if made.link.is_symlink():
+            made.pull()
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path / "port", answers)
-    made.plug()
-    yield made
-    if made.link.is_symlink():
-        made.pull()
+    with plugged(tmp_path) as made:
+        yield made
 
 
 def told(node: Node, command: str, as_json: bool, timeout: float = 5.0) -> tuple[int, list[str]]:
@@ -111,32 +120,38 @@ def test_half_a_line_at_the_node_is_cleared_first(node: Node) -> None:
     assert node.heard.startswith(b"\x15\r") and node.heard.rstrip(b"\x15\r").endswith(b"\x15\rstatus")
 
 
-def test_a_sleeping_node_is_waited_for(node: Node) -> None:
-    node.awake.clear()
-    threading.Timer(1.2, node.awake.set).start()
-    began = time.monotonic()
-    assert told(node, "status", False, 20)[0] == DONE and time.monotonic() - began > 1.1
+@pytest.mark.beside
+def test_a_sleeping_node_is_waited_for(tmp_path: Path) -> None:
+    with plugged(tmp_path) as node:
+        node.awake.clear()
+        threading.Timer(1.2, node.awake.set).start()
+        began = time.monotonic()
+        assert told(node, "status", False, 20)[0] == DONE and time.monotonic() - began > 1.1
 
 
-def test_a_port_that_is_away_is_waited_for(node: Node) -> None:
-    node.pull()
-    threading.Timer(0.8, node.plug).start()
-    assert told(node, "status", False, 20)[0] == DONE
+@pytest.mark.beside
+def test_a_port_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    with plugged(tmp_path) as node:
+        node.pull()
+        threading.Timer(0.8, node.plug).start()
+        assert told(node, "status", False, 20)[0] == DONE
 
 
-def test_what_was_seen_is_said_when_nothing_answers(node: Node, tmp_path: Path) -> None:
-    with pytest.raises(ConsoleError, match="nosuch: there is no such port; .*; that of a sleeping node comes back"):
-        ask(Line(str(tmp_path / "nosuch")), "status", False, 0.5, print)
-    node.awake.clear()
-    with pytest.raises(ConsoleError, match="no prompt in 1 s; asleep, or no node: reset it"):
-        told(node, "status", False, 1)
-    node.awake.set()
-    node.prompt = "login: "
-    with pytest.raises(ConsoleError, match="no prompt in 1 s; last seen: 'login: login:'|last seen: 'login:'"):
-        told(node, "status", False, 1)
-    node.prompt = ">>> "
-    with pytest.raises(ConsoleError, match="MicroPython's REPL, the node is stopped; press Ctrl-D"):
-        told(node, "status", False, 5)
+@pytest.mark.beside
+def test_what_was_seen_is_said_when_nothing_answers(tmp_path: Path) -> None:
+    with plugged(tmp_path) as node:
+        with pytest.raises(ConsoleError, match="nosuch: there is no such port; .*; that of a sleeping node comes back"):
+            ask(Line(str(tmp_path / "nosuch")), "status", False, 0.5, print)
+        node.awake.clear()
+        with pytest.raises(ConsoleError, match="no prompt in 1 s; asleep, or no node: reset it"):
+            told(node, "status", False, 1)
+        node.awake.set()
+        node.prompt = "login: "
+        with pytest.raises(ConsoleError, match="no prompt in 1 s; last seen: 'login: login:'|last seen: 'login:'"):
+            told(node, "status", False, 1)
+        node.prompt = ">>> "
+        with pytest.raises(ConsoleError, match="MicroPython's REPL, the node is stopped; press Ctrl-D"):
+            told(node, "status", False, 5)
 
 
 def test_a_port_that_is_busy_is_told_so(node: Node) -> None:
@@ -148,22 +163,24 @@ def test_a_port_that_is_busy_is_told_so(node: Node) -> None:
     assert told(node, "status", False)[0] == DONE  # the same command again
 
 
-def test_a_cable_pulled_in_an_answer_is_told_and_the_same_command_again_works(node: Node) -> None:
-    puller = threading.Timer(0.2, node.pull)
+@pytest.mark.beside
+def test_a_cable_pulled_in_an_answer_is_told_and_the_same_command_again_works(tmp_path: Path) -> None:
+    with plugged(tmp_path) as node:
+        puller = threading.Timer(0.2, node.pull)
 
-    def dies(line: str) -> str:
-        if line:
-            puller.start()
-            time.sleep(0.05)
-        return "half an answ" if line else ""
+        def dies(line: str) -> str:
+            if line:
+                puller.start()
+                time.sleep(0.05)
+            return "half an answ" if line else ""
 
-    node.say = dies
-    with pytest.raises(ConsoleError):
-        told(node, "log -f", True, 1.5)
-    puller.join()
-    node.say = answers
-    node.plug()
-    assert told(node, "status", True)[0] == DONE
+        node.say = dies
+        with pytest.raises(ConsoleError):
+            told(node, "log -f", True, 1.5)
+        puller.join()
+        node.say = answers
+        node.plug()
+        assert told(node, "status", True)[0] == DONE
 
 
 def test_the_command_line_has_exit_codes_and_one_json_line_for_its_own_errors(node: Node, tmp_path: Path) -> None:
@@ -204,16 +221,18 @@ class Keyboard:
         return LEAVE
 
 
-def test_the_terminal_passes_keys_and_opens_a_port_that_comes_back(node: Node) -> None:
-    shown: list[str] = []
-    threading.Timer(1.0, node.pull).start()
-    threading.Timer(2.0, node.plug).start()
-    keyboard = Keyboard(0.5, "status\n", 2.5, "nonsense\n", 0.5)
-    console.terminal(Line(str(node.link)), keyboard, shown.append)
-    screen = "".join(shown)
-    assert "boot    3" in screen and "error: unknown command" in screen
-    first, away, again = screen.index("open; Ctrl-]"), screen.index("waiting for it"), screen.rindex("open; Ctrl-]")
-    assert first < screen.index("boot    3") < away < again < screen.index("error: unknown")
+@pytest.mark.beside
+def test_the_terminal_passes_keys_and_opens_a_port_that_comes_back(tmp_path: Path) -> None:
+    with plugged(tmp_path) as node:
+        shown: list[str] = []
+        threading.Timer(1.0, node.pull).start()
+        threading.Timer(2.0, node.plug).start()
+        keyboard = Keyboard(0.5, "status\n", 2.5, "nonsense\n", 0.5)
+        console.terminal(Line(str(node.link)), keyboard, shown.append)
+        screen = "".join(shown)
+        assert "boot    3" in screen and "error: unknown command" in screen
+        first, away, again = screen.index("open; Ctrl-]"), screen.index("waiting for it"), screen.rindex("open; Ctrl-]")
+        assert first < screen.index("boot    3") < away < again < screen.index("error: unknown")
 
 
 def test_a_character_that_comes_in_two_pieces_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

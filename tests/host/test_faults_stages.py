@@ -206,6 +206,7 @@ CASES: list[tuple[str, str, set[str]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.beside(4)
 @pytest.mark.parametrize(("stage", "kind", "words"), CASES, ids=lambda part: part if isinstance(part, str) else "")
 def test_no_task_waits(tmp_path: Folder, authority: pki.Authority, stage: str, kind: str, words: set[str]) -> None:
     """The longest step stands in what is printed."""
