@@ -7,6 +7,7 @@ the file's own folder on the path and the repository's root as working directory
 file set up its VMs:
 
     # heap: 96K             size of the unix port's heap, about twice a 32-bit board's; without it, 192K
+    # beside: 3             its tests mostly wait: they are dealt out to three processes for each VM, side by side
     # vm31: no, <reason>    not for the 31-bit VM, which has no sockets, no host files and no waiting in asyncio
     # vm64: no, <reason>    only for the 31-bit VM
 
@@ -23,6 +24,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +40,7 @@ MARK = "\x1e"
 # Header key -> what its value looks like, its value when absent, an example of one.
 HEADERS = {
     "heap": (re.compile(r"\d+K"), "192K", "192K"),
+    "beside": (re.compile(r"[1-9]"), "1", "3"),
     "vm31": (re.compile(r"yes|no, .+"), "yes", "no, it opens a socket"),
     "vm64": (re.compile(r"yes|no, .+"), "yes", "no, true of 31-bit small ints only"),
 }
@@ -135,7 +138,7 @@ class VMFile(pytest.File):
 
     def collect(self) -> Iterator["VMItem"]:
         """Yield an item for each test function at the file's top level and each VM it is for."""
-        self.transcripts: dict[str, Transcript] = {}
+        self.transcripts: dict[str, dict[str, Transcript]] = {}  # VM -> function -> what its process said
         source = self.path.read_text()
         try:
             tree = ast.parse(source)
@@ -183,8 +186,13 @@ class VMFile(pytest.File):
             names = [item.function_name for item in items if item.vm == vm]
             if vm == "vm31" and install_vm31():
                 raise VMFailure(install_vm31())
-            self.transcripts[vm] = self._run(self._command31() if vm == "vm31" else self._command64(), names)
-        return self.transcripts[vm].outcome(name)
+            command = self._command31() if vm == "vm31" else self._command64()
+            count = int(self.headers["beside"])
+            hands = [names[at::count] for at in range(min(count, len(names)))]
+            with ThreadPoolExecutor(count) as pool:
+                said = pool.map(lambda hand: self._run(command, hand), hands)
+            self.transcripts[vm] = {each: one for hand, one in zip(hands, said, strict=True) for each in hand}
+        return self.transcripts[vm][name].outcome(name)
 
     def _folders(self) -> list[str]:
         code = Path(self.config.getini("device_code"))

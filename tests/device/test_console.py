@@ -1,4 +1,5 @@
 # heap: 1024K
+# beside: 3
 # vm31: no, it waits in asyncio and wants littlefs
 """The shell itself: lines, keys, noise, Ctrl-C, the PIN, and that it answers while the node works."""
 

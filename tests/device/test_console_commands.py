@@ -1,4 +1,5 @@
 # heap: 1024K
+# beside: 3
 # vm31: no, it waits in asyncio and wants littlefs
 """Each command of the console but those of the settings: its answer, and what it says to bad input."""
 

@@ -1,4 +1,5 @@
 # heap: 1024K
+# beside: 3
 # vm31: no, it waits in asyncio and wants littlefs
 """Whole wakes of a node on a board of fakes: what is measured, told and owed, and how each wake ends."""
 

@@ -46,6 +46,27 @@ def test_an_exhausted_heap_fails_its_test_only(pytester):
     result.stdout.fnmatch_lines(["*MemoryError*"])
 
 
+def test_functions_that_wait_are_dealt_out_and_told_apart(pytester):
+    """Three wait for one another by way of the host, in three VMs; with fewer, none would see the rest."""
+    waits = """
+        open('{0}', 'w').close()
+        for _ in range(500):
+            if all(name in os.listdir() for name in ('vm-a', 'vm-b', 'vm-c')):
+                break
+            time.sleep_ms(10)
+        else:
+            raise AssertionError('alone')
+        assert '{0}' != 'vm-b', 'two'
+    """
+    folder = pytester.path
+    source = f"# beside: 3\nimport os, time\n\nos.chdir({str(folder)!r})\n"
+    for name in "abc":
+        source += f"\ndef test_{name}():" + waits.format(f"vm-{name}").replace("\n    ", "\n")
+    result = run(pytester, source + "\ndef test_d():\n    pass\n")
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["*AssertionError: two*"])
+
+
 def test_leaving_the_interpreter_is_a_failure(pytester):
     result = run(pytester, "import sys\n\ndef test_a():\n    sys.exit(0)\n\ndef test_b():\n    pass\n")
     result.assert_outcomes(passed=1, failed=1)
@@ -181,7 +202,7 @@ def test_an_installation_that_fails_says_what_npm_said(pytester, monkeypatch):
 @pytest.mark.parametrize(("ci", "outcome"), [("", {"skipped": 2}), ("true", {"errors": 2})])
 def test_without_nodejs_the_31_bit_tests_are_skipped_aloud_and_fail_in_ci(pytester, monkeypatch, ci, outcome):
     conftest = (vmtest.ROOT / "tests" / "conftest.py").read_text()
-    pytester.makeconftest(conftest.replace("/usr/sbin", "/nowhere").replace('["vmtest", "pytester"]', "[]"))
+    pytester.makeconftest(conftest.replace("/usr/sbin", "/nowhere").replace('["beside", "vmtest", "pytester"]', "[]"))
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CI", ci)
     result = run(pytester, INT, which="31-bit")
