@@ -5,7 +5,6 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cloudkit as kit
@@ -57,12 +56,6 @@ class Outside:
         return (self.data / "cloud.log").read_text().count("ingest: database: ")
 
 
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[kit.Cloud]:
-    with kit.Cloud(tmp_path / "cloud") as running:
-        yield running
-
-
 async def _strike(fault: Fault, cloud: kit.Cloud, folder: Path, log: FaultLog, begun: threading.Event) -> None:
     clock = SimClock(folder / "clock", START)
     clock.set(START, running=True)
@@ -83,34 +76,38 @@ def during(fault: Fault, cloud: kit.Cloud, folder: Path) -> tuple[threading.Thre
     return thread, log
 
 
+@pytest.mark.beside(3)
 @pytest.mark.parametrize("kind", ["db_locked", pytest.param("disk_full", marks=LINUX)])
-def test_nothing_is_acknowledged_that_cannot_be_stored(cloud: kit.Cloud, tmp_path: Path, kind: str) -> None:
-    node = kit.MqttNode(cloud.state["mqtt"], cloud.add("patient", os.urandom(32), [(1, "air.temperature", "degC")]))
-    node.connect()
-    node.born(1, 1, [(A, 1, 1), (F, 1, 3)])
-    thread, log = during(Fault(START, kind, lasts_us=2_500_000), cloud, tmp_path)
-    for seq in (1, 2):
-        row = kit.codec_frame([(1, -2)], [(200_000_000 + 60 * seq, [seq])])
-        node.publish("t", node.keys.data(2, F, seq, kit.frame_payload(seq, 1, row)))
-    held = node.ack(lambda ack: ack["flags"] == 1)
-    assert thread.is_alive(), "the hold came only after the fault"
-    assert (held[2]["cum"], held[2]["credit"]) == (0, 0)
-    assert node.ack(lambda ack: ack["flags"] == 0 and ack[2]["cum"] == 2, wait_s=10)
-    thread.join(10)
-    assert cloud.query("cursors", "patient", "--json")["2"]["rows"] == 2
-    assert log.strikes[0].until_us is not None
-    node.close()
+def test_nothing_is_acknowledged_that_cannot_be_stored(tmp_path: Path, kind: str) -> None:
+    with kit.Cloud(tmp_path / "cloud") as cloud:
+        node = kit.MqttNode(cloud.state["mqtt"], cloud.add("patient", os.urandom(32), [(1, "air.temperature", "degC")]))
+        node.connect()
+        node.born(1, 1, [(A, 1, 1), (F, 1, 3)])
+        thread, log = during(Fault(START, kind, lasts_us=2_500_000), cloud, tmp_path)
+        for seq in (1, 2):
+            row = kit.codec_frame([(1, -2)], [(200_000_000 + 60 * seq, [seq])])
+            node.publish("t", node.keys.data(2, F, seq, kit.frame_payload(seq, 1, row)))
+        held = node.ack(lambda ack: ack["flags"] == 1)
+        assert thread.is_alive(), "the hold came only after the fault"
+        assert (held[2]["cum"], held[2]["credit"]) == (0, 0)
+        assert node.ack(lambda ack: ack["flags"] == 0 and ack[2]["cum"] == 2, wait_s=10)
+        thread.join(10)
+        assert cloud.query("cursors", "patient", "--json")["2"]["rows"] == 2
+        assert log.strikes[0].until_us is not None
+        node.close()
 
 
+@pytest.mark.beside(3)
 @pytest.mark.parametrize("kind", ["broker_kill", "ingest_kill", "auth_kill"])
-def test_a_killed_process_is_over_when_another_stands_in_its_place(cloud: kit.Cloud, tmp_path: Path, kind: str) -> None:
-    before = Outside(cloud).pids()
-    thread, log = during(Fault(START, kind), cloud, tmp_path)
-    thread.join(15)
-    after = Outside(cloud).pids()
-    what = f"{kind.removesuffix('_kill')}_pid"
-    assert after[what] != before[what] and kit.alive(after[what])
-    assert log.strikes[0].until_us is not None
+def test_a_killed_process_is_over_when_another_stands_in_its_place(tmp_path: Path, kind: str) -> None:
+    with kit.Cloud(tmp_path / "cloud") as cloud:
+        before = Outside(cloud).pids()
+        thread, log = during(Fault(START, kind), cloud, tmp_path)
+        thread.join(15)
+        after = Outside(cloud).pids()
+        what = f"{kind.removesuffix('_kill')}_pid"
+        assert after[what] != before[what] and kit.alive(after[what])
+        assert log.strikes[0].until_us is not None
 
 
 class Workers(Nobody):

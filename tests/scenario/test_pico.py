@@ -24,6 +24,7 @@ def test_its_ledger_balances(cellar):
     assert not totals["missed"] and not totals["lost"] and not totals["duplicates"] and not totals["unexplained"]
 
 
+@pytest.mark.beside
 def test_it_balances_where_the_supply_is_cut(tmp_path):
     """Eight cuts and kills, of nodes between two requests and within a flash operation, of ingest and the broker."""
     options = ("--node", "nodes/cellar.toml", "--days", "0.1", "--faults", "none", "--kills", "8", "--seed", "3")

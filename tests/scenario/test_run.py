@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import serial
 from test_deploy import ROOT, command, node_file
 
 from host_sim.bench import BenchBoard
 from tools import nodefile
+
+pytestmark = pytest.mark.beside
 
 STEP_S = 60
 
