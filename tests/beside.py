@@ -10,8 +10,8 @@ for tests that not only wait.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, cast
 
 import pytest
@@ -74,3 +74,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     begun = cast(Begun, pyfuncitem.funcargs[_begun.__name__])
     begun[pyfuncitem.nodeid].result()
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, object, object]:
+    """Tells a failure when all that was begun has ended: CPython 3.11 may fail to parse a source in two threads."""
+    if call.excinfo is not None:
+        wait(cast(Begun, getattr(item, "funcargs", {}).get(_begun.__name__, {})).values())
+    return (yield)
