@@ -20,11 +20,11 @@ CI = os.environ.get("CI") == "true"
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 # What takes longest, longest first: begun at the end, it would leave the other processors idle.
 LONGEST = (
-    "test_thread", "test_deploy", "test_flash_esp", "test_flash_deploy", "test_storm", "test_session", "test_cli",
-    "test_cloud_attack", "test_cable", "test_pico", "test_rehearsal", "test_node_commands", "test_commands",
-    "test_selftest", "test_bench_board", "test_ring", "test_faults_stages", "test_policy", "test_cloud_pages",
-    "test_cloud_auth", "test_cloud_serve", "test_cloud_boards", "test_cloud_workers", "test_mqtt_broker",
-    "test_ring_foreign", "test_link", "test_node_app", "test_faults_cloud", "test_console", "test_view",
+    "test_thread", "test_link_torture", "test_deploy", "test_flash_deploy", "test_storm", "test_flash_esp",
+    "test_session", "test_cli", "test_policy", "test_cloud_attack", "test_cable", "test_pico", "test_rehearsal",
+    "test_node_commands", "test_commands", "test_selftest", "test_bench_board", "test_ring", "test_cloud_pages",
+    "test_cloud_auth", "test_cloud_serve", "test_cloud_boards", "test_cloud_workers", "test_ring_foreign", "test_link",
+    "test_cloud_backup", "test_view", "test_node_app", "test_walls", "test_mqtt_broker", "test_mqtt_blocking",
 )  # fmt: skip
 MISSING = pytest.StashKey[dict[str, int]]()
 NOT_GIVEN = pytest.StashKey[dict[tuple[str, str], int]]()

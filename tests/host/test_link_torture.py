@@ -26,6 +26,7 @@ def _planted(folder: Path, *changes: tuple[str, str, str]) -> Path:
     return folder / "planted"
 
 
+@pytest.mark.beside(3)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nothing_is_lost_doubled_or_acknowledged_early(tmp_path: Path, workers: int) -> None:
     """A fortieth of a section."""
@@ -35,6 +36,7 @@ def test_nothing_is_lost_doubled_or_acknowledged_early(tmp_path: Path, workers: 
     assert found.given_up and sum(found.faults.values()) >= 3, found
 
 
+@pytest.mark.beside(3)
 def test_an_ack_before_the_commit_is_seen(tmp_path: Path) -> None:
     """Ingest that acknowledges what it has read, and commits it afterwards."""
     commit = "        try:\n            owed = await loop.run_in_executor"
@@ -98,6 +100,7 @@ def test_a_forgotten_duplicate_is_seen(tmp_path: Path, forgetful: bool) -> None:
     assert bool(found.duplicates) == forgetful != found.clean, found
 
 
+@pytest.mark.beside(3)
 def test_a_purge_without_a_gap_is_seen(tmp_path: Path) -> None:
     """A node that gives frames up and does not say so."""
     found = Bench(tmp_path, 1, 30, seed=4, silent_purge=True, most_s=60).run()
