@@ -379,6 +379,9 @@ def _faults(
         oldest = [each.oldest for each in expected]
     if wiped is not None:
         given_up, oldest = after.released, range(wiped, after.released + 2)
+    if made._head.first == made._head.next and state.released in cursors:
+        # To make what it has read of a torn cursor hold, a mount may open a sector in the place of released records.
+        oldest = range(min(oldest), state.released + 2)
     if state.released not in cursors or state.oldest not in oldest:
         what = "lost" if state.oldest > max(oldest) else "wrong"
         faults.append((what, f"{state}, expected {before} or {after}, released in {list(cursors)[:5]}"))
