@@ -54,7 +54,8 @@ def look(
     ring = Ring(flash, 0, SECTORS, Window(flash, torture.LARGEST))
     ring.mount(None, clean)
     oldest, released, following = ring.range()
-    assert oldest == state.oldest, at
+    # After a cut a mount may open a sector, in the place of released records, to say what it has read.
+    assert oldest == state.oldest or not clean and state.oldest < oldest <= released + 1, at
     # Where a cut may have come the newest entry may be taken for torn: then its numbers are given again.
     assert following == state.next or not clean and following in range(state.next - 3, state.next), at
     assert released in (state.released, *range(state.released - 40, state.released)), at
