@@ -50,16 +50,20 @@ def reserve(device, folder, count, nonce):
     """Makes `count` files in `folder`, finds their blocks, and stores and returns the map.
 
     `nonce`: 8 random bytes, so that no file of an earlier try is taken for one of this. A cut on the way leaves no map:
-    call it again. ReservationError if the filesystem has no room for them: then nothing is left of them, and where that
-    can be told ahead nothing is written, so that a try at each boot wears nothing out.
+    call it again. ReservationError if the filesystem has no room for them: then nothing is left of them. That is found
+    by trying: what littlefs tells of its free blocks is a bound, and may be too low by many.
     """
     _clear(folder)
-    room = os.statvfs(folder)[3] - _folder_blocks(count)
-    if room < count:
-        raise ReservationError("%s: room for %d of %d blocks" % (folder, max(0, room), count))
+    made = 0
     try:
         os.mkdir(folder)
-        _make(folder, count, nonce)
+        data = bytearray(b"\xff" * BLOCK)
+        data[:4] = _FILE_MAGIC
+        data[8:_SIGNATURE] = nonce
+        for made in range(count):
+            pack_into("<HH", data, 4, made, 0)
+            with open(_path(folder, made), "wb") as file:
+                file.write(data)
         blocks = _find(device, folder, count, nonce)
         _store(folder, blocks, nonce)
         return blocks
@@ -70,22 +74,7 @@ def reserve(device, folder, count, nonce):
         if error.errno != _ENOSPC:
             raise
     _clear(folder)
-    raise ReservationError("%s: no room for %d blocks and their folder" % (folder, count))
-
-
-def _folder_blocks(count):
-    """More than what littlefs takes beside the files, for folder, map and their names (measured for 4 to 256)."""
-    return 4 + count // 14
-
-
-def _make(folder, count, nonce):
-    data = bytearray(b"\xff" * BLOCK)
-    data[:4] = _FILE_MAGIC
-    data[8:_SIGNATURE] = nonce
-    for index in range(count):
-        pack_into("<HH", data, 4, index, 0)
-        with open(_path(folder, index), "wb") as file:
-            file.write(data)
+    raise ReservationError("%s: room for %d of %d blocks" % (folder, made, count))
 
 
 def check(device, folder, blocks):
