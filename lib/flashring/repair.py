@@ -94,10 +94,12 @@ def _was_void(view, at):
 
 
 def _was_nothing(walk, view, at):
-    """Whether one flipped bit explains what stands at `at`, and no entry does: nothing but blank, or padding and the
-    zeros of an earlier mount.
+    """Whether no entry stands at `at`: but for one flipped bit only blank, or padding and an earlier mount's zeros; or
+    blank but for the sector's last 8 bytes, where a mark may read otherwise by now.
     """
-    place = walk.rounded(at)
+    place, last = walk.rounded(at), len(view) - 8
+    if at < last and view[at:last] == b"\xff" * (last - at):
+        return True
     if at < place < len(view) and void(view, place):
         return _is_one_stray_zero(view[:place], at)
     return _is_one_stray_zero(view, at) or _was_void(view, at)

@@ -133,6 +133,23 @@ def test_a_flipped_bit_after_a_sleep(unit: int, seed: int) -> None:
     assert noticed > 5
 
 
+def test_a_mark_that_reads_otherwise_later_is_no_entry() -> None:
+    """A record in the last page that a cut has torn, and a mark of it in the last 8 bytes that was cut as well: the
+    mount after that has read the record whole, and no mark.
+    """
+    flash = Nor(256, SECTOR, torncells.Cells.erased(SECTOR * SECTORS), random.Random(1))
+    ring = Ring(flash, 0, SECTORS, Window(flash, LARGEST))
+    ring.format(77)
+    for _ in range(7):
+        ring.append(b"whole")
+    assert ring.room() == 0
+    flash.cells.data[SECTOR - 8 : SECTOR] = bytes.fromhex("000000000027fff8")
+    for clean in (True, False, True):
+        ring = Ring(flash, 0, SECTORS, Window(flash, LARGEST))
+        ring.mount(None, clean)
+        assert ring.range() == (1, 0, 8), clean
+
+
 @pytest.mark.parametrize("unit", [1, 16])
 def test_all_of_one_program_is_settled(unit: int) -> None:
     """Three entries go in one where a gap's cursor, a drop that is owed and a record meet: what the first mount has
