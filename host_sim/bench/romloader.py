@@ -105,7 +105,7 @@ class RomLoader:
         self._master, slave = os.openpty()
         tty.setraw(slave)
         self.port = os.ttyname(slave)
-        self._open = [self._master, slave]
+        self._open = [slave, self._master]
 
     def start(self) -> RomLoader:
         """Serve from here on."""
@@ -117,6 +117,8 @@ class RomLoader:
         self._stopping.set()
         self._thread.join(5)
         self._unplug()
+        while self._open:
+            os.close(self._open.pop())
 
     def __enter__(self) -> RomLoader:
         return self.start()
@@ -125,8 +127,8 @@ class RomLoader:
         self.stop()
 
     def _unplug(self) -> None:
-        """Once: later the numbers may be those of somebody else's files."""
-        while self._open:
+        """The port is gone. Our end of the slave, open until `stop`, keeps its number from becoming somebody else's."""
+        if len(self._open) == 2:
             os.close(self._open.pop())
 
     # Frames
