@@ -9,7 +9,9 @@ with the others of its file that it changes. It begins even if a mark then skips
 for tests that not only wait.
 """
 
+import ast
 import inspect
+import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, cast
@@ -18,6 +20,23 @@ import pytest
 
 AT_ONCE = 8
 
+_parse, _parsing = ast.parse, threading.Lock()
+
+
+def _parse_alone(*args: Any, **kwargs: Any) -> ast.AST:
+    """CPython 3.11 counts the depth of a tree for all threads at once, and fails if two make one."""
+    with _parsing:
+        return _parse(*args, **kwargs)
+
+
+def pytest_configure() -> None:
+    """Let no two threads parse."""
+    ast.parse = _parse_alone
+
+
+def pytest_unconfigure() -> None:
+    """As it was."""
+    ast.parse = _parse
 
 Begun = dict[str, "Future[None]"]  # by the tests' node ids
 

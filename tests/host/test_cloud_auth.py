@@ -244,7 +244,6 @@ def test_others_are_counted_by_reason(cloud: kit.Cloud, tmp_path: Path) -> None:
     kit.wait_for(lambda: grown() == {"unknown": 1, "service_user": 1}, "what was counted for none")
 
 
-@pytest.mark.beside(2)
 def test_while_the_service_is_away_nobody_new_comes_in_and_nobody_goes(tmp_path: Path) -> None:
     """Connected nodes go on, and the refusal is counted; afterwards all is as before.
 
@@ -290,7 +289,6 @@ def test_while_the_service_is_away_nobody_new_comes_in_and_nobody_goes(tmp_path:
         other.close()
 
 
-@pytest.mark.beside(2)
 @pytest.mark.parametrize("victim", ["broker", "auth"])
 def test_a_new_tenant_is_admitted_though_a_process_dies_over_it(tmp_path: Path, victim: str) -> None:
     """Killed just when it was to take the news: whoever is started in its place has it, and `add` says so."""
@@ -327,7 +325,6 @@ def test_a_new_tenant_is_admitted_though_a_process_dies_over_it(tmp_path: Path, 
             each.close()
 
 
-@pytest.mark.beside(2)
 def test_many_tenants_at_once_on_a_running_cloud(tmp_path: Path) -> None:
     """Each is admitted within the time of one, although the registry grows while the broker loads the one before."""
     with kit.Cloud(tmp_path) as cloud:

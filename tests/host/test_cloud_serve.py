@@ -138,7 +138,6 @@ def test_database_locked_holds_and_recovers(cloud: kit.Cloud) -> None:
     assert after["ackno"] > held["ackno"]
 
 
-@pytest.mark.beside
 @pytest.mark.parametrize("victim", [0, 1], ids=["broker", "ingest"])
 def test_kill_in_mid_stream(tmp_path: Path, victim: int) -> None:
     """kill -9 three times: every record is in once, whatever an ACK named was committed before it, and ACKs are back
