@@ -47,6 +47,15 @@ def written(unit: int) -> tuple[torncells.Flash, torture.State, list[list[int]]]
     return flash, torture.State.of(life.ring), batches
 
 
+def begun(unit: int) -> tuple[torture.Geometry, torncells.Flash, Ring]:
+    """A ring that was just formatted, and what it stands on."""
+    geometry = torture.Geometry(unit)
+    flash = geometry.flash(random.Random(1))
+    ring = geometry.ring(flash)
+    ring.format(torture.STREAM)
+    return geometry, flash, ring
+
+
 def look(
     flash: torncells.Flash, state: torture.State, batches: list[list[int]], clean: bool, at: int
 ) -> tuple[int | None, int]:
@@ -109,10 +118,7 @@ def flip(unit: int, of_headers: int, of_sectors: int) -> int:
 @pytest.mark.parametrize("kind", ["short", "record", "batch"])
 def test_a_bit_flipped_before_a_gap_costs_that_entry_alone(unit: int, kind: str) -> None:
     """Nothing stands behind it that would tell of its length but the cursor behind the gap."""
-    geometry = torture.Geometry(unit)
-    flash = geometry.flash(random.Random(1))
-    ring = geometry.ring(flash)
-    ring.format(torture.STREAM)
+    geometry, flash, ring = begun(unit)
     ring.append(b"before")
     place = ring._head.position
     if kind == "batch":
@@ -146,10 +152,7 @@ def test_a_bit_flipped_before_a_gap_costs_that_entry_alone(unit: int, kind: str)
 @pytest.mark.parametrize("kind", ["short", "record", "batch", "cursor", "drop"])
 def test_a_bit_flipped_in_the_newest_entry_gives_no_number_twice(unit: int, kind: str) -> None:
     """After a sleep nothing can be torn: what does not fit was whole once, and counts. It stays so after a cut."""
-    geometry = torture.Geometry(unit)
-    flash = geometry.flash(random.Random(1))
-    ring = geometry.ring(flash)
-    ring.format(torture.STREAM)
+    geometry, flash, ring = begun(unit)
     known = [b"before", b"and before"]
     for payload in known:
         ring.append(payload)
@@ -200,10 +203,7 @@ def _read(ring: Ring, seq: int) -> bytes:
 
 @pytest.mark.parametrize("unit", [1, 256])
 def test_what_no_single_bit_explains_costs_numbers_but_gives_none_twice(unit: int) -> None:
-    geometry = torture.Geometry(unit)
-    flash = geometry.flash(random.Random(1))
-    ring = geometry.ring(flash)
-    ring.format(torture.STREAM)
+    geometry, flash, ring = begun(unit)
     ring.append(b"before")
     at = ring._head.position
     ring.append_batch([b"one", b"two two", b"three three three"])
