@@ -54,7 +54,7 @@ class Walk:
             self.at = end or self.at
             self.next += records
             self.damaged += records
-        self.unsettled = end > 0 or records > 0
+        self.unsettled = self.unsettled or end > 0 or records > 0
 
     def end(self, view):
         """Where the entry behind the last valid one would stand."""
@@ -107,7 +107,8 @@ class Walk:
                             return self._walk(view, seed, *begin, target, True)
                         break
                     self.damaged += there - seq
-                    if there == seq and view[failed] in (CURSOR, DROP):
+                    # What ends where a unit does was padding, with a flipped bit that makes it look like a move.
+                    if there == seq and view[failed] in (CURSOR, DROP) and place != self.rounded(failed):
                         unread = 0
                     at, seq = place, there
                     continue

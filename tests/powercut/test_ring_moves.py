@@ -1,5 +1,5 @@
 """A move of the cursor that a cut has torn before a whole record in the same program: what a mount has said of the
-cursor, every later one says, however the torn bits read by then.
+cursor, every later one says, however the torn bits read by then. And what only looks like one.
 """
 
 from __future__ import annotations
@@ -46,3 +46,25 @@ def test_it_stays_as_the_mount_said(unit: int, missing: tuple[int, ...]) -> None
                 ring.mount(None, clean)
                 assert torture.State.of(ring) == said, (bit, clean)
     assert said.released == 0, "one flipped bit is put right, more are not"
+
+
+@pytest.mark.parametrize("first", [0xFB, 0xF7], ids=hex)
+def test_padding_that_reads_like_a_move_is_none(first: int) -> None:
+    """`first`: what the first byte of the padding before the newest record reads, of which one bit was flipped."""
+    geometry = torture.Geometry(16)
+    flash = geometry.flash(random.Random(1))
+    ring = geometry.ring(flash)
+    ring.format(torture.STREAM)
+    for _ in range(5):
+        ring.append(b"before")
+    newest = ring._head.position - 16
+    behind = []
+    for byte in (0xFF, first):
+        data = bytearray(flash.cells.data)
+        assert data[newest - 7] == 0xFF
+        data[newest - 7] = byte
+        ring = geometry.ring(geometry.flash(random.Random(1), torncells.Cells(data, bytearray(len(data)))))
+        ring.mount()
+        assert ring.range() == (1, 0, 6)
+        behind.append(ring._head.position)
+    assert behind[0] == behind[1], "nothing is written behind the newest record"
