@@ -180,8 +180,10 @@ class _Entries:
                 return page
         return 0
 
-    def repaired(self, at: int, seq: int) -> int:
-        """As `end_of`, after one bit of the entry's first 3 bytes was flipped back so that it and its follower fit."""
+    def repaired(self, at: int, seq: int, counted: int = 0) -> int:
+        """As `end_of`, after one bit of the entry's first 3 bytes was flipped back so that it and its follower fit, or
+        its records are those that the cursor behind the gap counts: up to `counted`.
+        """
         whole = self.data
         for bit in range(min(24, 8 * (len(whole) - at))):
             self.data = whole[:at] + _flipped(whole[at : at + 4], bit) + whole[at + 4 :]
@@ -189,8 +191,8 @@ class _Entries:
                 continue
             end = self.end_of(at, seq)
             if end:
-                after = self.place(end)
-                if not self.blank(after) and self.end_of(after, seq + _extent(self.data, at)[1]):
+                after, following = self.place(end), seq + _extent(self.data, at)[1]
+                if following == counted or not self.blank(after) and self.end_of(after, following):
                     return end
         self.data = whole
         return 0
@@ -293,6 +295,12 @@ def _read_entries(sector: Sector, content: Content, torn_at: set[int]) -> set[in
                 place, seq = next((found for found in counts if found[0]), (0, 0))
             if direct or place and seq == content.next + _extent(entries.data, at)[1]:
                 end = entries.mended(at, content.next)
+            if not end and place and not direct and seq > content.next:
+                for start in sorted({begin, at}):
+                    end = entries.repaired(start, content.next, seq)
+                    if end:
+                        at = start
+                        break
         if not end:
             if not direct:
                 content.torn.append(at)

@@ -12,10 +12,11 @@ _LONGEST = 255  # bytes of a record whose length is kept
 def size(payloads, with_lengths, largest):
     """Bytes of the batch of `payloads`; ValueError where they are none."""
     length = sum([len(payload) for payload in payloads]) + (len(payloads) if with_lengths else 0)
-    if not 1 <= len(payloads) <= _MOST or length > min(largest, 0xFFF):
-        raise ValueError("%d records of %d bytes are no batch" % (len(payloads), length))
+    most = min(largest, 0xFFF)
+    if not 1 <= len(payloads) <= _MOST or length > most:
+        raise ValueError("%d records of %d bytes: a batch takes 1 to %d, of %d" % (len(payloads), length, _MOST, most))
     if with_lengths and max([len(payload) for payload in payloads]) > _LONGEST:
-        raise ValueError("a record of more than %d bytes in a batch" % _LONGEST)
+        raise ValueError("a record of a batch takes up to %d bytes without a measure" % _LONGEST)
     return _FRAME + length
 
 

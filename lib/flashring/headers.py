@@ -101,7 +101,14 @@ class Headers:
         wiped from outside bring back an older end of the log.
         """
         self.above = self.read((lap + 1) % self.count)
-        return self.above <= lap and self.read((lap + 2) % self.count) < lap
+        return self.above <= lap and self._ends(lap)
+
+    def _ends(self, lap):
+        """Whether the second sector after that of `lap` holds an older one, or is empty. If it cannot be read, it may
+        be one of two such, and a newer lap stand behind them.
+        """
+        second = self.read((lap + 2) % self.count)
+        return 0 <= second < lap or second < 0 and (not self._buffer[0] or self.looks_erased())
 
     def newest(self):
         """The highest lap of all sectors, -1 if there is none, by halving.
@@ -127,7 +134,7 @@ class Headers:
         lap = start + low
         self.above = above
         # What is above must be older or the one torn; and where that cannot be told the one behind it may be no newer.
-        if above == lap + 1 - self.count >= 0 or above < lap and self.read((lap + 2) % self.count) < lap:
+        if above == lap + 1 - self.count >= 0 or above < lap and self._ends(lap):
             return lap
         return self.newest_of_all()
 

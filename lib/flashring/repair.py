@@ -152,7 +152,8 @@ def recover(walk, view, before, at, seq, seed):
     place = walk.rounded(at)
     if place > at and place < len(view) and valid_at(view, place, seq, seed):
         return place, seq, 0  # it was padding
-    for start in (before, at) if before < at else (at,):
+    starts = (before, at) if before < at else (at,)
+    for start in starts:
         for end, records in _lengths(view, start, seq, seed):
             place = walk.aligned(view, end)
             if place < len(view) and valid_at(view, place, seq + records, seed):
@@ -174,11 +175,16 @@ def recover(walk, view, before, at, seq, seed):
                 return at, following, long_end
             return place, there, 0
         end, records = extent(view, place)
-    # The length may be what is damaged, and with it the count. The cursor behind the gap knows it.
+    # The length may be what is damaged, and with it the count. The cursor behind the gap knows it; what it counts was
+    # whole once.
     for there in range(seq, seq + _MOST + 1):
         place = walk.beyond(view, at, there, seed)
         if place >= 0:
             if there == following and mend(view[at:long_end], entry_seed(seed, at, seq)):
                 return at, following, long_end
+            for start in starts if there > seq else ():
+                for end, records in _lengths(view, start, seq, seed):
+                    if seq + records == there:
+                        return start, there, end
             break
     return place, there, 0

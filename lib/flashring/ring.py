@@ -123,7 +123,7 @@ class Ring(Writer):
         """
         self._check_mounted()
         if len(payload) > self._window.largest:
-            raise ValueError("payload of %d bytes is too long for a record" % len(payload))
+            raise ValueError("payload of %d bytes: a record takes up to %d" % (len(payload), self._window.largest))
         return self._write(record_size(len(payload)), payload, None, reserve)
 
     def append_batch(self, payloads, reserve=False):

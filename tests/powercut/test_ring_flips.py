@@ -116,7 +116,7 @@ def flip(unit: int, of_headers: int, of_sectors: int) -> int:
 
 @pytest.mark.parametrize("unit", [1, 16, 256])
 @pytest.mark.parametrize("kind", ["short", "record", "batch"])
-def test_a_bit_flipped_before_a_gap_costs_that_entry_alone(unit: int, kind: str) -> None:
+def test_a_bit_flipped_before_a_gap_costs_a_short_record_at_most(unit: int, kind: str) -> None:
     """Nothing stands behind it that would tell of its length but the cursor behind the gap."""
     geometry, flash, ring = begun(unit)
     ring.append(b"before")
@@ -136,16 +136,19 @@ def test_a_bit_flipped_before_a_gap_costs_that_entry_alone(unit: int, kind: str)
         flipped = geometry.ring(geometry.flash(random.Random(1), torncells.Cells(data, bytearray(len(data)))))
         flipped.mount(None, True)
         assert flipped.range() == (1, 0, seq + 1), bit
+        assert flipped.damaged == (1 if kind == "short" and not 1 < bit < 8 else 0), bit
         gone = []
         for each in range(2, seq - 1):
             try:
                 flipped.read(each)
             except KeyError:
                 gone.append(each)
-        assert flipped.damaged or not gone, bit
+        assert gone == ([2] if kind == "short" and not 1 < bit < 8 else []), bit
         assert (flipped.read(1), flipped.read(seq - 1), flipped.read(seq)) == (b"before", b"after", b"and more"), bit
         image = read_ring(bytes(data), 0, geometry.sectors, geometry.sector, unit)
-        assert image.next == seq + 1 and dict(image.records)[seq - 1] == b"after", bit
+        assert image.next == seq + 1 and [each for each, _ in image.records] == [
+            each for each in range(1, seq + 1) if each not in gone
+        ], bit
 
 
 @pytest.mark.parametrize("unit", [1, 16, 256])
