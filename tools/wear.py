@@ -5,7 +5,7 @@
 
 A ring opens its sectors in turn, so its sectors are worn alike to within one erase (`ring.wear_spread` of `make
 bench`), and a header's lap says how often (lib/flashring/SPEC.md). A boot after a cut may cost one erase more and up to
-two pages.
+three pages.
 """
 
 from __future__ import annotations

@@ -240,8 +240,9 @@ def test_a_ring_that_is_mounted_holds_512_bytes():
     assert held <= (512 if BLOCK == 16 else 1024), held
     ring = rings[1]
     ring.format(9)
-    before = gc.mem_alloc()
     window.free()
+    gc.collect()
+    before = gc.mem_alloc()
     ring.mount(None, True)
     window.free()
     gc.collect()

@@ -443,6 +443,28 @@ def test_a_ring_whose_file_was_deleted_is_refused(booted):
     assert len(out) == 1 and out[0].startswith("ReservationError ring/007: gone")
 
 
+def test_a_wake_checks_no_file_and_the_next_cold_boot_does(booted):
+    """Who may have changed the files was at the cable, and pulled or reset the board: no wake follows that."""
+    _, out = booted("""
+        import board, os
+        b = board.build()
+        cause = b.power.reset_cause()
+        if cause == 1:
+            b.flash.erase(0)
+            os.remove("ring/007")
+        try:
+            b.flash.erase(0)
+            print(cause, "taken")
+        except Exception as error:
+            print(cause, type(error).__name__, error)
+        if cause == 1:
+            b.power.sleep(60000)
+        if cause == 3:
+            b.power.reset()
+    """, seconds=200)  # fmt: skip
+    assert out[:2] == ["1 taken", "3 taken"] and out[2].startswith("4 ReservationError ring/007: gone")
+
+
 def test_the_watchdog_hangs_an_rp2040_in_lightsleep(tmp_path):
     """micropython #17228, #17229; an RP2350 is reset."""
     script = """

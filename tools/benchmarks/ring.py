@@ -33,6 +33,7 @@ def run() -> dict[str, Figure]:
     """`wa_record`: each record durable. `wa_batch16`: every 16, of records that tell their own length;
     `wa_batch16_any`: of any. `wa_page_*`: on pages of 256 bytes. `mount_reads_1mb`: the most flash reads of a mount
     after a sleep, without a hint, over all places of the head; `mount_reads_1mb_cold`: of one that may follow a cut.
+    `mount_held_64`: bytes of heap that the mounted ring holds, in words of 64 bits, twice those of a board.
     `wear_spread`: most erases of a sector minus fewest. `lfs_*`: littlefs, progsize 32 or (page) 256.
     """
     record = measure("ring", "1", "1", "any")
@@ -51,6 +52,7 @@ def run() -> dict[str, Figure]:
         "live_records": (record["live"], "records"),
         "mount_reads_1mb": (mount["reads"], "reads"),
         "mount_reads_1mb_cold": (mount["cold"], "reads"),
+        "mount_held_64": (mount["held"], "B"),
     }
     for name, arguments in (
         ("lfs_record", ("append", "32", "1")),

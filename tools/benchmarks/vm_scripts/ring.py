@@ -5,6 +5,7 @@
     append|files PROGSIZE BATCH   littlefs: one file per quarter of the space and the oldest deleted; one file per batch
 """
 
+import gc
 import json
 import os
 import random
@@ -164,15 +165,32 @@ def of_mount():
             raise ValueError(f"mounted {other.range()}, not {ring.range()}")
         for _ in range(2):  # behind the head an old sector, then an erased one
             starts = [ring._headers.sector(ring._head.lap + more) * SECTOR for more in range(2)]
-            held = [bytes(memoryview(cells.cells)[start : start + SECTOR]) for start in starts]
+            there = [bytes(memoryview(cells.cells)[start : start + SECTOR]) for start in starts]
             other = flashring.Ring(cells, 0, count)
             before = cells.reads
             other.mount()
             cold = max(cold, cells.reads - before)
-            for start, sector in zip(starts, held):  # the mount has left its marks there
+            for start, sector in zip(starts, there):  # the mount has left its marks there
                 cells.cells[start : start + SECTOR] = sector
             ring.idle()
-    print(json.dumps({"reads": worst, "cold": cold}))
+    print(json.dumps({"reads": worst, "cold": cold, "held": held(cells, count)}))
+
+
+def held(cells, count):
+    """Bytes of heap that a mounted ring holds, without its window."""
+    import flashring
+
+    window = flashring.Window(cells)
+    for _ in range(2):  # the first frees what was held before
+        gc.collect()
+        before = gc.mem_alloc()
+        ring = flashring.Ring(cells, 0, count, window)
+        ring.mount(None, True)
+        window.free()
+        gc.collect()
+        grown = gc.mem_alloc() - before
+        ring = None
+    return grown
 
 
 def of_littlefs(kind, progsize, batch):
