@@ -34,7 +34,9 @@ def run() -> dict[str, Figure]:
     `wa_batch16_any`: of any. `wa_page_*`: on pages of 256 bytes. `mount_reads_1mb`: the most flash reads of a mount
     after a sleep, without a hint, over all places of the head; `mount_reads_1mb_cold`: of one that may follow a cut.
     `mount_held_64`: bytes of heap that the mounted ring holds, in words of 64 bits, twice those of a board.
-    `wear_spread`: most erases of a sector minus fewest. `lfs_*`: littlefs, progsize 32 or (page) 256.
+    `wa_page_batch16_apart`: where a move of the cursor takes a program of its own. `check_us_*`: what tells a record of
+    28 bytes from a torn one, the ring's way (`short`) and others. `wear_spread`: most erases of a sector minus fewest.
+    `lfs_*`: littlefs, progsize 32 or (page) 256.
     """
     record = measure("ring", "1", "1", "any")
     batch = measure("ring", "1", "16", "told")
@@ -46,6 +48,7 @@ def run() -> dict[str, Figure]:
         "wa_batch16_any": (measure("ring", "1", "16", "any")["wa"], "B/B"),
         "wa_page_record": (page_record["wa"], "B/B"),
         "wa_page_batch16": (page_batch["wa"], "B/B"),
+        "wa_page_batch16_apart": (measure("apart", "256", "16", "told")["wa"], "B/B"),
         "wear_spread": (max(each["spread"] for each in (record, batch, page_record, page_batch)), "erases"),
         "erases_mb": (record["erases_mb"], "1/MB"),
         "erases_in_append": (max(each["in_append"] for each in (record, batch, page_record, page_batch)), "erases"),
@@ -54,6 +57,8 @@ def run() -> dict[str, Figure]:
         "mount_reads_1mb_cold": (mount["cold"], "reads"),
         "mount_held_64": (mount["held"], "B"),
     }
+    for name, took in measure("checks").items():
+        figures[f"check_us_{name}"] = (took, "us")
     for name, arguments in (
         ("lfs_record", ("append", "32", "1")),
         ("lfs_batch16", ("append", "32", "16")),

@@ -1,6 +1,8 @@
 """Runs in the MicroPython VM, started by tools/benchmarks/ring.py:
 
     ring UNIT BATCH any|told      the ring; records of any kind, or such as tell their own length
+    apart UNIT BATCH any|told     the same with each move of the release cursor in a program of its own
+    checks                        what tells a record of 28 bytes from a torn one, us for each way
     mount                         the ring's mount of 1 MB, wherever its head is
     append|files PROGSIZE BATCH   littlefs: one file per quarter of the space and the oldest deleted; one file per batch
 """
@@ -10,6 +12,7 @@ import json
 import os
 import random
 import sys
+import time
 
 import vfs  # pyright: ignore[reportMissingImports] -- the VM's
 
@@ -93,7 +96,7 @@ def say(cells, payload, **more):
     print(json.dumps(more))
 
 
-def of_ring(unit, batch, kind):
+def of_ring(unit, batch, kind, apart):
     """The ring: `batch` records to a commit."""
     import flashring
 
@@ -129,7 +132,7 @@ def of_ring(unit, batch, kind):
         following = ring.range()[2]
         if following - 1 - acked >= ACK:
             acked = following - 1
-            ring.release(acked, unit < 256)  # on pages it goes with the next commit
+            ring.release(acked, apart or unit < 256)  # on pages it goes with the next commit
     ring = flashring.Ring(cells, 0, SECTORS, None, measure)
     ring.mount()
     oldest, _, following = ring.range()
@@ -193,6 +196,39 @@ def held(cells, count):
     return grown
 
 
+def of_checks():
+    """`short`: the ring's; the others are what was weighed against it. The best of five."""
+    from crc import crc16, crc24
+    from flashring import checks
+
+    ones = bytes([bin(value).count("1") for value in range(256)])
+
+    def zeros_and_crc(payload):
+        zeros = 0
+        for byte in payload:
+            zeros += 8 - ones[byte]
+        return zeros << 9 | crc24(payload) & 0x1FF
+
+    payload = bytes(range(28))
+    ways = {
+        "short": lambda: checks.short(payload, 0, 1),
+        "crc16": lambda: crc16(payload),
+        "crc18": lambda: crc24(payload) & 0x3FFFF,
+        "zeros9_crc9": lambda: zeros_and_crc(payload),
+        "sum": lambda: sum(payload),
+    }
+    took = {}
+    for name, way in ways.items():
+        best = 1e9
+        for _ in range(5):
+            begun = time.ticks_us()
+            for _ in range(2000):
+                way()
+            best = min(best, time.ticks_diff(time.ticks_us(), begun) / 2000)
+        took[name] = best
+    print(json.dumps(took))
+
+
 def of_littlefs(kind, progsize, batch):
     """littlefs: `batch` records to a write."""
     cells = Cells(SECTORS, progsize)
@@ -235,8 +271,10 @@ def of_littlefs(kind, progsize, batch):
     say(cells, payload, mount_reads=cells.reads - before)
 
 
-if sys.argv[1] == "ring":
-    of_ring(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+if sys.argv[1] in ("ring", "apart"):
+    of_ring(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[1] == "apart")
+elif sys.argv[1] == "checks":
+    of_checks()
 elif sys.argv[1] == "mount":
     of_mount()
 else:
