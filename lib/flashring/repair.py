@@ -10,6 +10,7 @@ from flashring.entries import BLANK, RECORD, blank, extent, valid, valid_at, voi
 
 _POLYNOMIAL = 0x864CFB
 _MOST = 16  # records in one entry
+_FEW = 7  # bits: an entry has more zeros, but for some records of little else than FFh
 
 
 def mend(buf, start):
@@ -75,15 +76,16 @@ def _lengths(view, at, seq, seed):
         view[at + bit // 8] ^= 1 << bit % 8
 
 
-def _is_one_stray_zero(view, at):
-    """Whether one bit alone is 0 from byte `at` on."""
+def _nearly_blank(view, at):
+    """Whether a few bits alone are 0 from byte `at` on."""
     found = 0
     for byte in view[at:]:
-        if byte != BLANK:
-            zeros = byte ^ BLANK
-            if found or zeros & zeros - 1:
-                return False
-            found = zeros
+        zeros = byte ^ BLANK
+        while zeros:
+            zeros &= zeros - 1
+            found += 1
+        if found > _FEW:
+            return False
     return found > 0
 
 
@@ -94,15 +96,16 @@ def _was_void(view, at):
 
 
 def _was_nothing(walk, view, at):
-    """Whether no entry stands at `at`: but for one flipped bit only blank, or padding and an earlier mount's zeros; or
-    blank but for the sector's last 8 bytes, where a mark may read otherwise by now.
+    """Whether no entry stands at `at`: but for a few bits only blank, or padding and an earlier mount's zeros; or
+    blank but for the sector's last 8 bytes, where a mark may read otherwise by now. What a mount after a cut has read
+    as padding and left may read otherwise, too.
     """
     place, last = walk.rounded(at), len(view) - 8
     if at < last and view[at:last] == b"\xff" * (last - at):
         return True
     if at < place < len(view) and void(view, place):
-        return _is_one_stray_zero(view[:place], at)
-    return _is_one_stray_zero(view, at) or _was_void(view, at)
+        return _nearly_blank(view[:place], at)
+    return _nearly_blank(view, at) or _was_void(view, at)
 
 
 def _nothing(walk, view, end):

@@ -150,6 +150,23 @@ def test_a_mark_that_reads_otherwise_later_is_no_entry() -> None:
         assert ring.range() == (1, 0, 8), clean
 
 
+def test_padding_that_reads_otherwise_later_is_no_entry() -> None:
+    """Zeros over a page with a header were cut: the header fits, and behind it some bits read 1 at the mount after
+    that, which puts its zeros in the next page, and 0 later.
+    """
+    flash = Nor(256, SECTOR, torncells.Cells.erased(SECTOR * SECTORS), random.Random(1))
+    ring = Ring(flash, 0, SECTORS, Window(flash, LARGEST))
+    ring.format(77)
+    ring = Ring(flash, 0, SECTORS, Window(flash, LARGEST))
+    ring.mount()
+    assert flash.cells.data[256:264] == bytes(8)
+    for bit in (8 * 103 + 2, 8 * 142 + 5, 8 * 26 + 1, 8 * 255, 8 * 77, 8 * 77 + 4):
+        flash.cells.data[bit // 8] &= ~(1 << bit % 8)
+        ring = Ring(flash, 0, SECTORS, Window(flash, LARGEST))
+        ring.mount(None, True)
+        assert ring.range() == (1, 0, 1), bit
+
+
 @pytest.mark.parametrize("unit", [1, 16])
 def test_all_of_one_program_is_settled(unit: int) -> None:
     """Three entries go in one where a gap's cursor, a drop that is owed and a record meet: what the first mount has
