@@ -104,11 +104,11 @@ class Headers:
         return self.above <= lap and self._ends(lap)
 
     def _ends(self, lap):
-        """Whether the second sector after that of `lap` holds an older one, or is empty. If it cannot be read, it may
-        be one of two such, and a newer lap stand behind them.
+        """Whether the second sector after that of `lap` holds an older one, or what looks like no header, as a block
+        that was reserved and not used yet. A damaged one may be one of two, and a newer lap stand behind them.
         """
         second = self.read((lap + 2) % self.count)
-        return 0 <= second < lap or second < 0 and (not self._buffer[0] or self.looks_erased())
+        return 0 <= second < lap or second < 0 and self._buffer[0] != MAGIC and self._buffer[1] != FORMAT
 
     def newest(self):
         """The highest lap of all sectors, -1 if there is none, by halving.

@@ -122,11 +122,26 @@ def test_two_headers_that_cannot_be_read_hide_nothing_newer() -> None:
         cells = bytearray(whole)
         for index in (first, (first + 1) % 6):
             if index != newest:
-                at = (2 + index) * SECTOR
-                cells[at : at + 26] = random.Random(first).randbytes(26)
+                for bit in (5 + first, 8 * 7, 8 * 20 + first):  # too many to put right
+                    cells[(2 + index) * SECTOR + bit // 8] ^= 1 << bit % 8
         for hint in HINTS:
             for clean in (True, False):
                 flash = Flash(bytes(cells), 1)
                 ring = Ring(flash, 2, 6, Window(flash, 256))
                 ring.mount(hint, clean)
                 assert ring.range()[2] == following, (first, hint, clean)
+
+
+def test_a_young_ring_on_reserved_blocks_costs_a_wake_no_more() -> None:
+    """Each block begins with its signature (lib/reservation/SPEC.md) until it is opened."""
+    blocks = [(b"FNV\x00" + bytes([index, 0, 0, 0]) + b"12345678").ljust(SECTOR, b"\xff") for index in range(40)]
+    flash = Counting(b"".join(blocks), 256)
+    ring = Ring(flash, 0, 40, Window(flash, 256))
+    ring.format(9)
+    ring.append(b"the first")
+    ring.idle()
+    for hint, most in ((ring.hint(), 8), (None, 30)):
+        flash.reads = 0
+        ring = Ring(flash, 0, 40, Window(flash, 256))
+        ring.mount(hint, True)
+        assert ring.range() == (1, 0, 2) and flash.reads <= most, (hint, flash.reads)
